@@ -1,0 +1,243 @@
+"""The `harness` command: arguments in, text out. Whatever costs time to import is imported in its command.
+
+Exit codes: 0 ok; 1 a candidate failed (the report is written all the same); 2 the suite, its data or the
+command line is wrong; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import HarnessError, InputError
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.run import Run
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sft-harness", prog_name="harness")
+def main() -> None:
+    """Which fine-tune is best, by how much, and is the difference real.
+
+    Write a suite.yaml that names a base model, a dataset and some candidates, then: harness run suite.yaml
+    """
+
+
+def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors that are the user's to mend become one line and exit code 2, the others exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except InputError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+        except HarnessError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def suite_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command that reads a suite takes."""
+    for decorate in (
+        click.option(
+            "--store",
+            "store_folder",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path(".harness"),
+            show_default=True,
+            envvar="HARNESS_STORE",
+            help="Where artifacts are kept between runs.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a key of the suite, e.g. --set training.max_steps=10. Repeatable.",
+        ),
+        click.argument("suite", type=click.Path(path_type=Path)),
+    ):
+        command = decorate(command)
+    return command
+
+
+@main.command()
+@suite_options
+@click.option(
+    "--reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("reports"),
+    show_default=True,
+    help="The report is written into a folder of the suite's name in here.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing (as `harness plan`).")
+@speaks_plainly
+def run(suite: Path, overrides: tuple[str, ...], store_folder: Path, reports: Path, dry_run: bool) -> None:
+    """Train, evaluate and judge every candidate of SUITE, and write the leaderboard.
+
+    What is already in the store is not done again. After Ctrl-C or a crash, the same command goes on
+    where it stopped.
+    """
+    planned = _plan(suite, overrides, store_folder)
+    if dry_run:
+        _show_plan(planned)
+        return
+    done = _execute(planned)
+    _publish(done, reports / planned.suite.name)
+    if done.failures:
+        sys.exit(1)
+
+
+@main.command()
+@suite_options
+@speaks_plainly
+def plan(suite: Path, overrides: tuple[str, ...], store_folder: Path) -> None:
+    """Show what a run of SUITE would do, and what is already done. Starts no work."""
+    _show_plan(_plan(suite, overrides, store_folder))
+
+
+@main.command()
+@suite_options
+@click.option("--candidate", help="Whose tokenizer and settings to use; default: the first that is trained.")
+@click.option("--split", type=click.Choice(["train", "validation", "eval"]), default="train", show_default=True)
+@click.option("--index", type=click.IntRange(min=0), default=0, show_default=True, help="Which example.")
+@speaks_plainly
+def inspect(
+    suite: Path, overrides: tuple[str, ...], store_folder: Path, candidate: str | None, split: str, index: int
+) -> None:
+    """Show an example of SUITE as the model sees it, the supervised tokens marked."""
+    from harness.inspection import show
+
+    planned = _plan(suite, overrides, store_folder)
+    _execute(planned, stages=("prepare",))
+    show(planned, candidate=candidate, split=split, index=index)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@speaks_plainly
+def report(folder: Path) -> None:
+    """Render again the report of a finished run: FOLDER holds results.json and examples.jsonl."""
+    if not (folder / "results.json").is_file():
+        raise InputError("no results.json in this folder", where=str(folder), fix="run the suite first")
+    _render(folder)
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(["backend", "evaluator", "judge"]), required=False)
+@click.option(
+    "--suite",
+    type=click.Path(path_type=Path),
+    help="Also list the plugins in the judges/, evaluators/ and backends/ folders beside this suite.",
+)
+@speaks_plainly
+def plugins(kind: str | None, suite: Path | None) -> None:
+    """List the backends, evaluators and judges that a suite can name, with their options."""
+    from harness.listing import list_plugins
+
+    folder = suite.parent if suite is not None else None
+    for each in (kind,) if kind else ("backend", "evaluator", "judge"):
+        click.echo(list_plugins(each, folder))
+
+
+@main.group()
+def suites() -> None:
+    """The suites that come with the harness."""
+
+
+@suites.command("list")
+def list_suites() -> None:
+    """List the bundled suites."""
+    from harness.listing import bundled_suites
+
+    for name, description in bundled_suites().items():
+        click.echo(f"{name:<14} {description}")
+
+
+@suites.command("copy")
+@click.argument("name")
+@click.argument("destination", type=click.Path(path_type=Path), required=False)
+@speaks_plainly
+def copy_suite(name: str, destination: Path | None) -> None:
+    """Copy the bundled suite NAME, with its data, to DESTINATION (default: ./NAME)."""
+    from harness.listing import copy_bundled_suite
+
+    copied = copy_bundled_suite(name, destination or Path(name))
+    click.echo(f"copied; now: harness run {copied / 'suite.yaml'}")
+
+
+def _plan(path: Path, overrides: tuple[str, ...], store_folder: Path) -> Plan:
+    from harness.plan import compile_plan
+    from harness.store import Store
+    from harness.suite import load_suite
+
+    return compile_plan(load_suite(path, overrides), Store(store_folder / "store"))
+
+
+def _show_plan(planned: Plan) -> None:
+    from harness.listing import describe_plan
+
+    click.echo(describe_plan(planned))
+
+
+def _execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:
+    """Run the plan; Ctrl-C lets the workers write a checkpoint and says how to go on."""
+    from harness.executors.local import LocalExecutor
+    from harness.progress import display
+    from harness.run import execute
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    executor = LocalExecutor()
+    try:
+        todo = [step for step in planned.chosen(stages) if not planned.store.has(step.key)]
+        with display(len(todo)) as shown:
+            return execute(planned, executor, shown, stages)
+    except KeyboardInterrupt:
+        click.echo("stopping: running steps write a checkpoint first", err=True)
+        executor.shutdown()
+        click.echo("stopped; nothing is lost: the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _publish(done: Run, folder: Path) -> None:
+    """Bring results into the report's folder and render them, unless they are there as they are."""
+    from harness.publish import publish
+
+    if done.results is None:
+        raise HarnessError(f"no board could be made: {done.failures['rank']}")
+    changed = publish(done.results, folder)
+    if not done.made and not changed:
+        click.echo("everything was already done", err=True)
+    _print_board(folder)
+
+
+def _render(folder: Path) -> None:
+    from harness.report import render
+
+    render(folder)
+    _print_board(folder)
+
+
+def _print_board(folder: Path) -> None:
+    from rich.console import Console
+
+    from harness.records import read_json
+    from harness.report import terminal
+
+    console = Console()
+    console.print(terminal(read_json(folder / "results.json"), width=console.width))
+    click.echo(f"\n{(folder / 'index.html').resolve()}")

@@ -1,0 +1,184 @@
+"""What a plugin must be. Everything here may be imported by a plugin; none of it imports torch.
+
+A plugin is one file with one public class. Its dataclass fields are its YAML keys, its documentation
+and its part of the cache key; `option` declares one with its help text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.records import (
+    Completion,
+    Message,
+    Method,
+    ModelRef,
+    Prediction,
+    Prompting,
+    Question,
+    TokenSums,
+    Verdict,
+)
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Progress(Protocol):
+    """Told now and then how far a stage is; `note` is a few words such as `loss 1.92, 5,400 tokens/s`."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def silent(done: int, total: int, note: str = "") -> None:
+    """A Progress for callers that show none."""
+
+
+def option(default: Any = dataclasses.MISSING, *, help: str, changes_result: bool = True) -> Any:  # noqa: A002
+    """A plugin's dataclass field: its help text, and whether it belongs into the cache key.
+
+    Lists and dicts as defaults are copied for each instance. An option without default is required.
+    """
+    metadata = {"help": help, "changes_result": changes_result}
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """All that a backend needs to train one trial.
+
+    `train` and `validation` are JSONL files of Example (`validation` None: there is none). `training`
+    holds every key the backend honours, defaults filled in. The backend writes into `out`: `model/`
+    (what `load` reads back), `log.jsonl`, and whatever it needs to resume; it may find there what an
+    earlier, killed attempt left.
+    """
+
+    model: ModelRef
+    method: Method
+    training: Mapping[str, Any]
+    prompting: Prompting
+    generation: Mapping[str, Any]
+    seed: int
+    train: Path
+    validation: Path | None
+    out: Path
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What training one trial took and made. Seconds are wall time by phase (load, train, validate, save).
+
+    `memory_kind` says what `peak_memory_bytes` measures: `cuda allocated` or `process RSS`.
+    """
+
+    steps: int
+    epochs: float
+    tokens_seen: int
+    tokens_supervised: int
+    rows_used: int
+    rows_truncated: int
+    rows_dropped: int
+    trainable_parameters: int
+    total_parameters: int
+    artifact_bytes: int
+    seconds: Mapping[str, float]
+    tokens_per_second: float
+    peak_memory_bytes: int
+    memory_kind: str
+    device: str
+    dtypes: Mapping[str, str]
+    effective_batch_size: int
+    final_train_loss: float
+    best_step: int | None = None
+    best_validation_loss: float | None = None
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to generate: keys of transformers' GenerationConfig, and the seed for sampling."""
+
+    settings: Mapping[str, Any]
+    seed: int = 0
+
+
+class LanguageModel(Protocol):
+    """A model that answers and, where it can, scores. Each call is one batch; order is kept."""
+
+    def generate(self, prompts: Sequence[Sequence[Message]], decoding: Decoding) -> list[Completion]:
+        """One completion for each prompt; a prompt that cannot be answered has `error` set."""
+        ...
+
+    def score(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> list[TokenSums | None]:
+        """Teacher-forced sums of each reference; None where the pair does not fit the model."""
+        ...
+
+
+class Backend(Protocol):
+    """Trains a trial and loads it again as a LanguageModel."""
+
+    training_keys: ClassVar[frozenset[str]]
+    """The keys under `training:` that this backend honours; any other is refused before work starts."""
+    methods: ClassVar[frozenset[str]]
+    """The methods it can train."""
+
+    def train(self, job: TrainJob) -> TrainOutcome: ...
+
+    def load(self, model: ModelRef, trained: Path | None, prompting: Prompting) -> LanguageModel:
+        """The trained model of `trained` (a TrainJob's `out`), or the untouched base where it is None."""
+        ...
+
+
+class Evaluator(Protocol):
+    """A metric as per-example additive statistics and a function of their sum.
+
+    One bootstrap and one permutation test then serve every metric: statistics are resampled by
+    prompt, summed, scored.
+    """
+
+    higher_is_better: ClassVar[bool]
+    unit: ClassVar[str]
+    """Printed after the value: `%`, `bits/byte`, or empty."""
+
+    def measure(self, predictions: Sequence[Prediction]) -> FloatArray:
+        """(examples, k) statistics; a row of NaN is an example that cannot be measured: it is counted."""
+        ...
+
+    def score(self, totals: FloatArray) -> FloatArray:
+        """Sums of shape (..., k) to values of shape (...); vectorised; NaN where undefined."""
+        ...
+
+    def signature(self) -> str:
+        """How the number was made, in sacrebleu's manner: `tok:13a|smooth:exp|version:2.6.0`."""
+        ...
+
+
+class Judge(Protocol):
+    """Says which of two answers is better. Must be thread-safe.
+
+    The judge stage asks both orders, maps back, aggregates, counts and caches: a judge does none of it.
+    A reply that cannot be understood is `Verdict("unparsed", raw=reply)`, never a guess.
+    """
+
+    def compare(self, question: Question, first: str, second: str) -> Verdict: ...
+
+
+class Preflight(Protocol):
+    """A plugin that can tell before any work whether it could run (a key is set, a server is named)."""
+
+    def preflight(self) -> None:
+        """Raise PluginError with the fix; cheap, offline."""
+        ...
+
+
+StageFunction = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
+"""(params, input folders, output folder, progress): what every file in harness/stages defines as `run`."""

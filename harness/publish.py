@@ -1,0 +1,26 @@
+"""From a rank artifact to a report folder; nothing is written where nothing changed."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+from pathlib import Path
+
+from harness.report import render
+
+FILES = ("results.json", "examples.jsonl")
+
+
+def publish(artifact: Path, folder: Path) -> bool:
+    """Copy the results into `folder` and render them; False if they were there already, rendered."""
+    if (folder / "index.html").is_file() and all(_same(artifact / name, folder / name) for name in FILES):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(artifact / name, folder / name)
+    render(folder)
+    return True
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(one, other, shallow=False)

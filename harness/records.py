@@ -1,0 +1,253 @@
+"""The words of the house as frozen dataclasses, and their JSONL.
+
+Stages speak only through files, so each record here has one JSON form: `to_json` and `from_json` are
+each other's inverse for every type in this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+Choice = Literal["first", "second", "tie", "unparsed"]
+CHOICES: tuple[Choice, ...] = typing.get_args(Choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt as chat messages, whose last turn is the one to answer, and the reference answer.
+
+    `prompt` may hold earlier assistant turns. `id` is derived from the content, so that the same
+    example has the same id in every run.
+    """
+
+    id: str
+    prompt: Messages
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSums:
+    """Teacher-forced sums over the tokens of one reference, its end-of-turn token included.
+
+    `negative_log_likelihood` is in nats; `bytes` counts the UTF-8 bytes of the reference text;
+    `correct` counts tokens that the model would have picked greedily.
+    """
+
+    negative_log_likelihood: float
+    tokens: int
+    bytes: int
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A generated answer. `finish_reason` is `stop` or `length`; `error` says why there is no text."""
+
+    text: str | None
+    tokens: int = 0
+    finish_reason: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one trial makes of one example; `sums` is None where the backend cannot score."""
+
+    example: Example
+    completion: Completion
+    sums: TokenSums | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a judge is shown beside the two answers."""
+
+    prompt: Messages
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judge's word on one pair in one order; `raw` is the reply as it came."""
+
+    choice: Choice
+    reason: str = ""
+    raw: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """A verdict with its place: which example, and whether the candidate's answer stood first."""
+
+    example_id: str
+    candidate_first: bool
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A value with its 95% interval over `n` examples; `unscored` examples are counted, not averaged in."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unscored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A base model: an absolute folder, or a Hub id with a revision.
+
+    `identity` is what stands for it in cache keys: a digest of the files, or the revision.
+    """
+
+    name_or_path: str
+    revision: str | None = None
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Which weights are trained: a name and its options (`lora`, `quantization`, `last_layers`, ...)."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """How messages become text, and how long a row may be (tokens, prompt and answer together).
+
+    `template` is `chat` (the tokenizer's own), `alpaca`, or `jinja` with its source in `source`.
+    """
+
+    template: str = "chat"
+    source: str = ""
+    max_length: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSpec:
+    """A chosen plugin: how it is found again in a worker, and the options it is created with.
+
+    `location` is `package.module:Class` or `/absolute/file.py:Class`; `code` is a digest of its source.
+    """
+
+    kind: str
+    name: str
+    location: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+
+
+def to_json(record: Any) -> Any:
+    """A record as plain JSON values; mappings and tuples keep their order."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {f.name: to_json(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    if isinstance(record, Mapping):
+        return {str(key): to_json(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [to_json(value) for value in record]
+    if isinstance(record, Path):
+        return str(record)
+    return record
+
+
+def from_json(kind: type[T], value: Any) -> T:
+    """The record of type `kind` that `to_json` turned into `value`; KeyError or TypeError if it is none."""
+    built: T = _build(kind, value)
+    return built
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        return kind(**{key: _build(hints[key], item) for key, item in value.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return tuple(_build(arguments[0], item) for item in value)
+    if origin is list:
+        return [_build(arguments[0], item) for item in value]
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in arguments if a is not type(None)]
+        return _build(inner[0], value) if len(inner) == 1 else value
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write records or plain values as indented JSON, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(to_json(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def dump_line(value: Any) -> str:
+    """One JSON line, newline included."""
+    return json.dumps(to_json(value), ensure_ascii=False) + "\n"
+
+
+def write_jsonl(path: Path, values: Iterable[Any]) -> None:
+    """Write records one a line, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(map(dump_line, values))
+    partial.replace(path)
+
+
+def read_jsonl(path: Path, kind: type[T]) -> list[T]:
+    """All records of type `kind` in a JSONL file."""
+    return [from_json(kind, value) for value in iter_json_lines(path)]
+
+
+def iter_json_lines(path: Path, *, torn_tail: bool = False) -> Iterator[Any]:
+    """The JSON values of a JSONL file.
+
+    With `torn_tail`, a last line that a crash cut short is passed over instead of raising.
+    """
+    # Split at newlines alone: str.splitlines would also break at U+2028 inside a text.
+    lines = path.read_text(encoding="utf-8", errors="replace" if torn_tail else "strict").split("\n")
+    for number, line in enumerate(lines):
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            if torn_tail and number == len(lines) - 1:
+                return
+            raise

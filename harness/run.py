@@ -1,0 +1,160 @@
+"""Execution of a plan: what is there is taken, what is missing is made, what fails turns red.
+
+A failed step takes with it only the steps that need it. An InputError from `prepare` is different: it
+says that the suite itself cannot work, so the run ends and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness import worker
+from harness.errors import HarnessError, InputError
+from harness.plan import Plan, Step
+from harness.records import read_json
+
+HEAVY = frozenset({"train", "predict"})
+"""Stages that fill a device: as many of them run at a time as there are devices."""
+LIGHT_AT_A_TIME = 2
+POLL_SECONDS = 0.1
+
+Status = Literal["cached", "made", "failed", "skipped"]
+
+
+class Listener(Protocol):
+    """Told what happens; the terminal's progress display is one."""
+
+    def started(self, step: Step) -> None: ...
+    def progressed(self, step: Step, done: int, total: int, note: str) -> None: ...
+    def ended(self, step: Step, status: Status, seconds: float, message: str) -> None: ...
+
+
+@dataclass
+class Run:
+    """What became of each step, by name; `failures` says why the failed and skipped ones have no artifact."""
+
+    plan: Plan
+    statuses: dict[str, Status] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    results: Path | None = None
+    """The rank step's artifact."""
+
+    @property
+    def made(self) -> int:
+        """How many steps were really done."""
+        return sum(status == "made" for status in self.statuses.values())
+
+
+def execute(
+    plan: Plan, executor: Executor, listener: Listener, stages: Collection[str] | None = None
+) -> Run:
+    """Do every step that is not in the store, then rank; `stages` limits the run to some, without ranking.
+
+    InputError if the suite's data cannot be used.
+    """
+    run = Run(plan)
+    loop = _Loop(run, executor, listener)
+    loop.go(plan.chosen(stages))
+    if stages is not None:
+        return run
+    rank = plan.rank(run.failures)
+    loop.go([rank])
+    if rank.name not in run.failures:
+        run.results = plan.store.open(rank.key)
+    return run
+
+
+def devices() -> list[str]:
+    """CUDA devices as CUDA_VISIBLE_DEVICES names them, found without torch; empty on a bare CPU."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip() not in {"", "-1"}]
+    gpus = Path("/proc/driver/nvidia/gpus")
+    return [str(index) for index in range(len(list(gpus.iterdir())))] if gpus.is_dir() else []
+
+
+class _Loop:
+    """Starts steps as their inputs and a device come free, and waits for them."""
+
+    def __init__(self, run: Run, executor: Executor, listener: Listener) -> None:
+        self._run, self._executor, self._listener = run, executor, listener
+        self._store = run.plan.store
+        self._free = devices() or ["cpu"]
+        self._running: dict[Future[None], tuple[Step, str | None, float]] = {}
+
+    def go(self, waiting: list[Step]) -> None:
+        while waiting or self._running:
+            waiting = [step for step in waiting if not self._settle_or_start(step)]
+            if self._running:
+                self._poll()
+
+    def _settle_or_start(self, step: Step) -> bool:
+        """True when the step needs no more attention from the queue."""
+        run = self._run
+        lost = next((name for name in step.after if name in run.failures), None)
+        if lost is not None:
+            self._end(step, "skipped", 0.0, f"{lost} failed: {run.failures[lost]}")
+        elif self._store.has(step.key):
+            self._end(step, "cached", 0.0, "")
+        elif all(name in run.statuses for name in step.after) and self._has_room(step):
+            self._start(step)
+        else:
+            return False
+        return True
+
+    def _has_room(self, step: Step) -> bool:
+        if step.stage in HEAVY:
+            return bool(self._free)
+        light = sum(other.stage not in HEAVY for other, _, _ in self._running.values())
+        return light < LIGHT_AT_A_TIME
+
+    def _start(self, step: Step) -> None:
+        device = self._free.pop(0) if step.stage in HEAVY else None
+        env = {"CUDA_VISIBLE_DEVICES": device} if device not in (None, "cpu") else {}
+        self._listener.started(step)
+        future = self._executor.submit(worker.make, self._store, step.work, env)
+        self._running[future] = (step, device, time.monotonic())
+
+    def _poll(self) -> None:
+        done, _ = wait(self._running, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+        for future in done:
+            self._collect(future)
+        for step, _, _ in self._running.values():
+            self._report_progress(step)
+
+    def _collect(self, future: Future[None]) -> None:
+        step, device, started = self._running.pop(future)
+        if device is not None:
+            self._free.append(device)
+        seconds = time.monotonic() - started
+        try:
+            future.result()
+        except InputError as error:
+            if step.stage == "prepare":
+                self._store.discard(step.key)
+                raise
+            self._end(step, "failed", seconds, str(error))
+        except HarnessError as error:
+            self._end(step, "failed", seconds, str(error))
+        else:
+            self._end(step, "made", seconds, "")
+
+    def _end(self, step: Step, status: Status, seconds: float, message: str) -> None:
+        self._run.statuses[step.name] = status
+        if status in ("failed", "skipped"):
+            self._run.failures[step.name] = message
+        self._listener.ended(step, status, seconds, message)
+
+    def _report_progress(self, step: Step) -> None:
+        path = self._store.partial(step.key) / worker.PROGRESS
+        try:
+            progress = read_json(path)
+        except (OSError, ValueError):
+            return  # not written yet, or being replaced
+        self._listener.progressed(step, progress["done"], progress["total"], progress["note"])

@@ -1,0 +1,107 @@
+"""What the tests share: where things are, and a tiny real model made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+SHARED = REPO.parent / "shared"
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TASKS = [
+    ("Name a colour of the sky.", "", "The sky is blue."),
+    ("Give the plural of the noun.", "apple", "The plural of apple is apples."),
+    ("Add the two numbers.", "3 and 4", "The sum of 3 and 4 is 7."),
+    ("Say hello to the person.", "Maria", "Hello, Maria!"),
+    ("What is the opposite of the word?", "cold", "The opposite of cold is warm."),
+    ("Which animal barks?", "", "A dog barks."),
+]
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The repository's root."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data, models and oracles beside the repository; skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs {SHARED.name}/ beside the repository (real data and models)")
+    return SHARED
+
+
+@pytest.fixture
+def rows() -> list[dict[str, str]]:
+    """24 small alpaca rows, no two alike."""
+    return [
+        {"instruction": f"{instruction} (case {case})", "input": given, "output": output}
+        for case in range(4)
+        for instruction, given, output in TASKS
+    ]
+
+
+def make_tokenizer(folder: Path, *, vocab_size: int = 400) -> Any:
+    """A byte-level BPE tokenizer with ChatML, trained on the tasks above and saved into `folder`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" ".join(task) for task in TASKS] * 4, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|endoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|pad|>",
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    return fast
+
+
+def make_llama(folder: Path, *, layers: int = 2, hidden: int = 64, tied: bool = True, seed: int = 0) -> Path:
+    """A random Llama with the tokenizer above; the loss can fall, nothing else is promised."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=tied,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 2-layer random Llama with a ChatML byte-level tokenizer, as a model folder."""
+    return make_llama(tmp_path_factory.mktemp("tiny_llama"))
