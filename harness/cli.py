@@ -113,7 +113,9 @@ def plan(suite: Path, overrides: tuple[str, ...], store_folder: Path) -> None:
 @main.command()
 @suite_options
 @click.option("--candidate", help="Whose tokenizer and settings to use; default: the first that is trained.")
-@click.option("--split", type=click.Choice(["train", "validation", "eval"]), default="train", show_default=True)
+@click.option(
+    "--split", type=click.Choice(["train", "validation", "eval"]), default="train", show_default=True
+)
 @click.option("--index", type=click.IntRange(min=0), default=0, show_default=True, help="Which example.")
 @speaks_plainly
 def inspect(

@@ -57,6 +57,8 @@ class Plan:
     suite: Suite
     store: Store
     identities: Identities
+    data_facts: tuple[str, ...] = ()
+    """What was found in the datasets, a line each."""
     steps: dict[str, Step] = field(default_factory=dict)
 
     def add(
@@ -179,6 +181,7 @@ def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
             "name": suite.name,
             "description": suite.description,
             "text": suite.text,
+            "overrides": suite.overrides,
             "rank_by": suite.rank_by,
         },
         "candidates": [_ranked(plan, candidate, failures) for candidate in suite.candidates],

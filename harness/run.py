@@ -51,9 +51,7 @@ class Run:
         return sum(status == "made" for status in self.statuses.values())
 
 
-def execute(
-    plan: Plan, executor: Executor, listener: Listener, stages: Collection[str] | None = None
-) -> Run:
+def execute(plan: Plan, executor: Executor, listener: Listener, stages: Collection[str] | None = None) -> Run:
     """Do every step that is not in the store, then rank; `stages` limits the run to some, without ranking.
 
     InputError if the suite's data cannot be used.
@@ -63,6 +61,7 @@ def execute(
     loop.go(plan.chosen(stages))
     if stages is not None:
         return run
+    plan.store.remember_digests()
     rank = plan.rank(run.failures)
     loop.go([rank])
     if rank.name not in run.failures:

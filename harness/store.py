@@ -40,6 +40,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._digests = self.root / "digests.json"
+        self._fresh: dict[str, str] = {}
 
     def path(self, key: str) -> Path:
         """Where the artifact is, or would be."""
@@ -116,12 +117,19 @@ class Store:
         return self._remembered_digest(path, f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}")
 
     def _remembered_digest(self, path: Path, stamp: str) -> str:
-        known: dict[str, str] = read_json(self._digests) if self._digests.is_file() else {}
+        known = {**self._remembered(), **self._fresh}
         if stamp not in known:
-            known[stamp] = _file_digest(path)
-            self.root.mkdir(parents=True, exist_ok=True)
-            write_json(self._digests, known)
+            known[stamp] = self._fresh[stamp] = _file_digest(path)
         return known[stamp]
+
+    def _remembered(self) -> dict[str, str]:
+        return read_json(self._digests) if self._digests.is_file() else {}
+
+    def remember_digests(self) -> None:
+        """Write down the digests of large files that were computed; a plan alone writes nothing."""
+        if self._fresh:
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_json(self._digests, {**self._remembered(), **self._fresh})
 
 
 def _file_digest(path: Path) -> str:

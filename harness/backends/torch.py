@@ -1,0 +1,38 @@
+"""The harness's own trainer: a plain PyTorch loop, and the reference for every other backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.modeling.training_settings import KEYS
+from harness.protocols import LanguageModel, TrainJob, TrainOutcome
+from harness.records import ModelRef, Prompting
+
+
+@dataclass(frozen=True)
+class Torch:
+    """Plain PyTorch: full, freeze, lora and qlora on one GPU or the CPU."""
+
+    training_keys: ClassVar[frozenset[str]] = KEYS
+    methods: ClassVar[frozenset[str]] = frozenset({"full", "freeze", "lora", "qlora"})
+
+    def train(self, job: TrainJob) -> TrainOutcome:
+        """Train, or go on from the checkpoint that an earlier attempt left in `job.out`."""
+        from harness.modeling.training import train
+
+        return train(job)
+
+    def load(self, model: ModelRef, trained: Path | None, prompting: Prompting) -> LanguageModel:
+        """The model in float32 on a CPU and bfloat16 on a GPU; quantised if it was trained so."""
+        from harness.modeling.artifacts import load_trained
+        from harness.modeling.language_model import TransformersLanguageModel
+        from harness.modeling.loading import load_model, load_tokenizer, pick_device
+
+        device = pick_device()
+        if trained is None:
+            base = load_model(model, device=device)
+            return TransformersLanguageModel(base, load_tokenizer(model), prompting)
+        tuned, tokenizer = load_trained(model, trained / "model", device)
+        return TransformersLanguageModel(tuned, tokenizer, prompting)

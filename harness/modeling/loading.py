@@ -1,0 +1,151 @@
+"""Base models and tokenizers from a folder or the Hub, and the pad token that many of them lack.
+
+Weights are read from safetensors only and code from a model's repository is never run. Whatever is
+wrong with a model becomes one line that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import safetensors
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from harness.errors import ModelError
+from harness.records import ModelRef, Prompting
+
+T = TypeVar("T")
+PAD_TOKEN = "[PAD]"  # noqa: S105 - not that kind of token
+
+# Stages report their own progress; a second bar on stderr would tear it.
+transformers_logging.disable_progress_bar()
+
+
+def pick_device() -> torch.device:
+    """The first CUDA device, or the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware computes in it, float32 elsewhere."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load_tokenizer(model: ModelRef) -> PreTrainedTokenizerBase:
+    """The tokenizer of `model`; ModelError if it has none or it cannot be read."""
+    return _one_line(
+        model,
+        "its tokenizer cannot be loaded",
+        lambda: AutoTokenizer.from_pretrained(model.name_or_path, revision=model.revision),
+    )
+
+
+def load_model(
+    model: ModelRef,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    quantization: Mapping[str, Any] | None = None,
+) -> PreTrainedModel:
+    """The causal language model `model` on `device`, in evaluation mode.
+
+    `dtype` is that of the weights, by default `compute_dtype(device)`. `quantization` holds keys of
+    BitsAndBytesConfig; its compute dtype defaults to `dtype`. Attention is SDPA where the architecture
+    allows it (Gemma 2, whose scores are capped, does not). Raises ModelError.
+    """
+    dtype = dtype or compute_dtype(device)
+    return _one_line(
+        model,
+        "it cannot be loaded",
+        lambda: AutoModelForCausalLM.from_pretrained(
+            model.name_or_path,
+            revision=model.revision,
+            dtype=dtype,
+            quantization_config=_quantization_config(quantization, dtype),
+            device_map={"": device},
+            use_safetensors=True,
+            trust_remote_code=False,
+        ),
+    )
+
+
+def _quantization_config(options: Mapping[str, Any] | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if options is None:
+        return None
+    return BitsAndBytesConfig(**{"bnb_4bit_compute_dtype": dtype, **options})
+
+
+def _one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
+    # The libraries below raise these for a missing folder, an unknown architecture, a torn weight
+    # file, weights that are pickled, or an option out of range.
+    try:
+        return load()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ModelError(f"{what}: {_first_line(error)}", where=model.name_or_path) from error
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{what}: {_first_line(error)}", where=model.name_or_path) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def max_positions(config: PretrainedConfig) -> int | None:
+    """The longest sequence the model has positions for; None where it sets no limit (BLOOM, Mamba)."""
+    text = config.get_text_config(decoder=True)
+    limit = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def within_positions(prompting: Prompting, config: PretrainedConfig) -> Prompting:
+    """`prompting` with rows no longer than the model has positions for."""
+    limit = max_positions(config)
+    return prompting if limit is None else replace(prompting, max_length=min(limit, prompting.max_length))
+
+
+def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool:
+    """Give a tokenizer without pad token a `[PAD]` of its own; True if it was missing.
+
+    Never the end-of-sequence token, whose label must survive. Input and output embeddings grow only
+    when the vocabulary outgrows them; new rows are the mean of the old ones.
+    """
+    if tokenizer.pad_token_id is not None:
+        return False
+    tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    _grow_embeddings(model, len(tokenizer))
+    model.config.get_text_config(decoder=True).pad_token_id = tokenizer.pad_token_id
+    return True
+
+
+def _grow_embeddings(model: PreTrainedModel, size: int) -> None:
+    old = model.get_input_embeddings().weight.shape[0]
+    if size <= old:
+        return
+    # mean_resizing would draw the new rows from a distribution around the mean: they would then
+    # depend on the random state.
+    model.resize_token_embeddings(size, mean_resizing=False)
+    parameters = {id(p): p for p in _vocabulary_parameters(model)}
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter[old:] = parameter[:old].float().mean(dim=0).to(parameter.dtype)
+
+
+def _vocabulary_parameters(model: PreTrainedModel) -> list[torch.nn.Parameter]:
+    head = model.get_output_embeddings()
+    found = [model.get_input_embeddings().weight, head.weight, getattr(head, "bias", None)]
+    return [parameter for parameter in found if parameter is not None]

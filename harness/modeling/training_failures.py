@@ -1,0 +1,79 @@
+"""What ends a training before its time, in words that the board can show."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from harness.errors import OutOfMemory, TrainingDiverged
+
+# torch's CPU allocator and cuBLAS have no exception of their own.
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
+_NAMED_EXAMPLES = 8
+
+
+@contextmanager
+def memory_errors_explained(where: str, fix: str) -> Iterator[None]:
+    """Turn any way of running out of memory into OutOfMemory."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(f"{where}: out of memory; {fix}") from error
+    except RuntimeError as error:
+        if not _NO_MEMORY.search(str(error)):
+            raise
+        raise OutOfMemory(f"{where}: out of memory; {fix}") from error
+
+
+def require_finite(step: int, name: str, value: float, example_ids: Sequence[str] = ()) -> None:
+    """Raise TrainingDiverged for NaN or infinity, naming the step's examples."""
+    if math.isfinite(value):
+        return
+    named = ", ".join(example_ids[:_NAMED_EXAMPLES])
+    more = ", ..." if len(example_ids) > _NAMED_EXAMPLES else ""
+    examples = f"; examples: {named}{more}" if named else ""
+    raise TrainingDiverged(f"step {step}: {name} is {value}{examples}; fix: lower learning_rate")
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGTERM has come; while open, the signal does nothing else."""
+    came = threading.Event()
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        came.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set  # only a main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def user_warnings() -> Iterator[list[str]]:
+    """Collect what libraries warn the user of, each text once; other warnings take their usual way."""
+    collected: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def collect(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is not UserWarning:
+                show(message, category, *place, **more)
+            elif str(message) not in collected:
+                collected.append(str(message))
+
+        warnings.showwarning = collect
+        yield collected

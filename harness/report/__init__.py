@@ -1,0 +1,34 @@
+"""results.json -> what people read: one HTML page, Markdown, CSV, and the board in a terminal.
+
+Everything here is a pure function of `results.json` and `examples.jsonl`: no date, no path of the
+machine, so that a page rendered twice is the same page. Model output reaches it and is hostile:
+see `text.py` for the rules that keep it text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["render", "terminal"]
+
+
+def render(folder: Path) -> Path:
+    """Write index.html, leaderboard.md and leaderboard.csv beside results.json and examples.jsonl.
+
+    Returns the path of index.html. Raises InputError where `folder` holds no results of this schema.
+    """
+    from harness.report.files import write_report
+
+    return write_report(folder)
+
+
+def terminal(results: Mapping[str, Any], *, width: int) -> RenderableType:
+    """The board, the findings and the warnings for a terminal of `width` columns, as a rich renderable."""
+    from harness.report.console import board_for_terminal
+
+    return board_for_terminal(results, width=width)

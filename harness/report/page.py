@@ -1,0 +1,110 @@
+"""The page: templates, one style sheet and one script in a single file that makes no request.
+
+A content security policy allows this script and this style sheet by their hashes and nothing else, so
+that even an escaping fault could not run what a model wrote.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.report import charts, views
+from harness.report import format as fmt
+from harness.report.board import Board
+from harness.report.examples import Examples
+from harness.report.text import name_of, visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+Json = Mapping[str, Any]
+_HERE = Path(__file__).parent
+
+
+def page(results: Json, board: Board, examples: Examples) -> str:
+    """The whole page as HTML."""
+    from markupsafe import Markup
+
+    style, script = _asset("style.css"), _asset("page.js")
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src {_hash(style)}; script-src {_hash(script)}"
+    )
+    template = _environment().get_template("page.html.jinja")
+    return template.render(
+        policy=policy,
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        data=Markup(examples.json),  # noqa: S704 - escaped by script_json
+        results=results,
+        board=board,
+        examples=examples,
+        whiskers=_whiskers(board),
+        charts=_charts(results, board),
+        judge_tables=views.judge_tables(results),
+        training=views.training_rows(results),
+        samples=views.sampled_answers(results),
+        scores=views.full_scores(results),
+        versus=views.head_to_head(results),
+        sources=views.data_sources(results["data"]),
+        data_facts=views.data_facts(results["data"]),
+        recipes=views.recipes(results),
+        environment=views.environment_facts(results["environment"]),
+    ) + "\n"
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Whatever is printed is made visible first, so that no template can forget it; markup is left alone.
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.globals |= {"colour": charts.colour, "fmt": fmt}
+    environment.filters |= {"name_of": name_of}
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (_HERE / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _whiskers(board: Board) -> list[list[Any]]:
+    """Row by row, the small interval of each cell as markup."""
+    from markupsafe import Markup
+
+    columns = list(zip(*(row.cells for row in board.rows), strict=True))
+    draw = [partial(charts.whisker, cells) for cells in columns]
+    return [
+        [Markup(draw[i](cell)) for i, cell in enumerate(row.cells)]  # noqa: S704 - charts escape their texts
+        for row in board.rows
+    ]
+
+
+def _charts(results: Json, board: Board) -> dict[str, list[Any]]:
+    from markupsafe import Markup
+
+    tradeoff = charts.tradeoff_chart(results)
+    groups = {
+        "loss": charts.loss_charts(results),
+        "tradeoff": [tradeoff] if tradeoff else [],
+        "forest": charts.forest_charts(results, board),
+    }
+    return {
+        key: [(chart, Markup(chart.svg)) for chart in group]  # noqa: S704 - charts escape their texts
+        for key, group in groups.items()
+    }

@@ -1,0 +1,153 @@
+"""The board for other programs and for pull requests: tidy CSV, and GitHub Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.report import format as fmt
+from harness.report.board import Board, Cell, Column, Row
+from harness.report.text import csv_text, markdown
+
+Json = Mapping[str, Any]
+
+CSV_COLUMNS = (
+    "candidate", "status", "backend", "method", "rank_low", "rank_high",
+    "kind", "metric", "rule", "against", "unit", "higher_is_better",
+    "value", "low", "high", "n", "unscored", "missing",
+    "difference", "difference_low", "difference_high", "p_value", "p_adjusted", "verdict",
+)  # fmt: skip
+_COST_UNITS = {
+    "train_seconds": "s",
+    "predict_seconds": "s",
+    "tokens_per_second": "tokens/s",
+    "peak_memory_bytes": "bytes",
+    "trainable_parameters": "parameters",
+    "total_parameters": "parameters",
+    "artifact_bytes": "bytes",
+}
+
+
+def leaderboard_csv(results: Json) -> str:
+    """One line per candidate and figure: every metric, every judge under every rule, every cost.
+
+    Numbers are as results.json has them, in the metric's own unit (fractions stay fractions).
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for candidate in results["candidates"]:
+        rank = candidate["rank"] or ("", "")
+        shared = {
+            "candidate": candidate["name"], "status": candidate["status"], "backend": candidate["backend"],
+            "method": candidate["method"] or "", "rank_low": rank[0], "rank_high": rank[1],
+        }  # fmt: skip
+        for figure in _figures(results, candidate):
+            writer.writerow({key: _field(value) for key, value in (shared | figure).items()})
+    return buffer.getvalue()
+
+
+def _field(value: Any) -> Any:
+    return csv_text(value) if isinstance(value, str) else "" if value is None else value
+
+
+def _figures(results: Json, candidate: Json) -> Iterator[dict[str, Any]]:
+    failure = candidate["failure"]
+    reason = f"{failure['stage']}: {failure['message']}" if failure else ""
+    for metric in results["metrics"]:
+        score = candidate["scores"].get(metric["name"]) or {"missing": reason or "not measured"}
+        yield _score_line(metric, score, candidate["differences"].get(metric["name"]) or {})
+    for judge in results["judges"]:
+        rates = candidate["win_rates"].get(judge["name"]) or {"missing": reason or "not judged"}
+        yield from _win_rate_lines(judge, rates)
+    for key, unit in _COST_UNITS.items():
+        value = (candidate.get("costs") or {}).get(key)
+        if value is not None:
+            yield {"kind": "cost", "metric": key, "unit": unit, "value": value}
+
+
+def _score_line(metric: Json, score: Json, difference: Json) -> dict[str, Any]:
+    line = {
+        "kind": "score", "metric": metric["name"], "unit": metric["unit"],
+        "higher_is_better": metric["higher_is_better"], "against": difference.get("against"),
+    }  # fmt: skip
+    line |= {key: score.get(key) for key in ("value", "low", "high", "n", "unscored", "missing")}
+    line |= {key: difference.get(key) for key in ("p_value", "p_adjusted", "verdict")}
+    renamed = {"value": "difference", "low": "difference_low", "high": "difference_high"}
+    return line | {name: difference.get(key) for key, name in renamed.items()}
+
+
+def _win_rate_lines(judge: Json, rates: Json) -> Iterator[dict[str, Any]]:
+    shared = {
+        "kind": "win rate", "metric": judge["name"], "unit": "fraction",
+        "higher_is_better": True, "against": rates.get("against", judge["against"]),
+    }  # fmt: skip
+    if "missing" in rates:
+        yield shared | {"missing": rates["missing"]}
+        return
+    for rule, rate in rates["rules"].items():
+        tested = {key: rates.get(key) for key in ("p_value", "p_adjusted", "verdict")} if rule == "average" else {}
+        yield shared | {"rule": rule} | {key: rate.get(key) for key in ("value", "low", "high", "n")} | tested
+
+
+def leaderboard_markdown(results: Json, board: Board) -> str:
+    """The findings, the complete board with intervals, and the warnings, as GitHub Markdown."""
+    suite = results["suite"]
+    lines = [f"# {markdown(suite['name'])}", ""]
+    lines += [f"{markdown(suite['description'])}", ""] if suite["description"] else []
+    lines += [*(f"- {markdown(finding)}" for finding in results["findings"]), ""]
+    lines += _markdown_table(board)
+    lines += [
+        "",
+        "↑ higher is better, ↓ lower is better; 95% intervals in brackets; rank: the places that cannot be "
+        f"excluded, by {markdown(suite['rank_by'])}; * differs from its opponent after correction for multiple "
+        "comparisons.",
+    ]
+    failed = [row for row in board.rows if row.kind == "failed"]
+    if failed:
+        lines += ["", "**Failed**", "", *(f"- {_failure(row)}" for row in failed)]
+    if results["warnings"]:
+        lines += ["", "**Warnings**", "", *(f"- {markdown(warning)}" for warning in results["warnings"])]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(board: Board) -> list[str]:
+    sizes = [_common_n(board, index) for index in range(len(board.columns))]
+    heads = [_head(column, n) for column, n in zip(board.columns, sizes, strict=True)]
+    lines = ["| " + " | ".join(["rank", "candidate", *heads]) + " |"]
+    lines.append("|" + "---|" * 2 + "---:|" * len(heads))
+    for row in board.rows:
+        cells = [_markdown_cell(cell, n) for cell, n in zip(row.cells, sizes, strict=True)]
+        rank = "failed" if row.kind == "failed" else row.rank
+        lines.append("| " + " | ".join([rank, markdown(row.name), *cells]) + " |")
+    return lines
+
+
+def _common_n(board: Board, index: int) -> int | None:
+    """The n that all cells of a column share, to be said once in its head; None where they differ."""
+    sizes = {row.cells[index].n for row in board.rows if row.cells[index].n is not None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _head(column: Column, n: int | None) -> str:
+    unit = f" ({markdown(column.unit)})" if column.unit not in ("", "%") else ""
+    size = f", n = {fmt.count(n)}" if n is not None else ""
+    return f"{markdown(column.label)}{unit} {column.arrow}".rstrip() + size
+
+
+def _markdown_cell(cell: Cell, common_n: int | None) -> str:
+    if cell.value is None:
+        return f"{cell.text} ({markdown(cell.note)})" if cell.text == "missing" else cell.text
+    text = cell.text + (f" [{cell.interval}]" if cell.interval else "")
+    if cell.n is not None and cell.n != common_n:
+        text += f" n = {fmt.count(cell.n)}"
+    if cell.n is not None and cell.note:
+        text += f" ({markdown(cell.note)})"
+    return text + ("\\*" if cell.verdict in ("better", "worse") else "")
+
+
+def _failure(row: Row) -> str:
+    failure = row.candidate["failure"] or {"stage": "unknown", "message": ""}
+    return f"{markdown(row.name)}, {markdown(failure['stage'])}: {markdown(failure['message'])}"

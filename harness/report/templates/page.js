@@ -1,0 +1,242 @@
+"use strict";
+// Sorting of the board, and the examples. Model output is only ever set as textContent.
+(() => {
+  const PAGE = 50;
+
+  function element(name, className, text) {
+    const made = document.createElement(name);
+    if (className) made.className = className;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  // The board
+
+  const table = document.getElementById("leaderboard");
+  const heads = [...table.tHead.rows[0].cells];
+  const original = [...table.tBodies[0].rows];
+  heads.forEach((head, column) => {
+    head.querySelector("button").addEventListener("click", () => sortBoard(head, column));
+  });
+
+  function sortBoard(head, column) {
+    const first = head.dataset.first || "ascending";
+    const second = first === "ascending" ? "descending" : "ascending";
+    const order = head.getAttribute("aria-sort") === first ? second : first;
+    heads.forEach((other) => other.setAttribute("aria-sort", other === head ? order : "none"));
+    const sign = order === "ascending" ? 1 : -1;
+    const kinds = { base: 0, ok: 1, failed: 2 };
+    const rows = [...original].sort((a, b) =>
+      kinds[a.dataset.kind] - kinds[b.dataset.kind] || compareCells(a.cells[column], b.cells[column], sign));
+    table.tBodies[0].append(...rows);
+  }
+
+  // Numbers by size, names by alphabet; what is missing comes last either way.
+  function compareCells(a, b, sign) {
+    const [x, y] = [a, b].map((cell) => (cell ? cell.dataset.value || "" : ""));
+    if (x === "" || y === "") return (x === "") - (y === "");
+    const difference = Number(x) - Number(y);
+    return sign * (Number.isNaN(difference) ? x.localeCompare(y) : difference);
+  }
+
+  // The examples: what is shown is a function of `state`, and the URL's hash is its copy
+
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const controls = document.getElementById("controls");
+  const list = document.getElementById("list");
+  const pagers = [...document.querySelectorAll(".pager")];
+  const answered = data.candidates.flatMap((candidate, index) => (candidate.answered ? [index] : []));
+  if (!data.examples.length || !answered.length) {
+    list.append(element("p", "key", "There are no examples to show."));
+    return;
+  }
+  const initial = { a: answered[0], b: answered[1] ?? answered[0], show: "all", order: "", find: "", page: 1 };
+  let state = { ...initial };
+
+  const filters = {
+    all: () => true,
+    flips: (example) => verdictsOf(example).some((verdict) => verdict.flip),
+    differ: (example) => example.answers[state.a]?.text !== example.answers[state.b]?.text,
+    unparsed: (example) => verdictsOf(example).some((v) => v.orders.some((order) => order[1] === "unparsed")),
+    failed: (example) => [state.a, state.b].some((c) => !example.answers[c] || example.answers[c].text === null),
+  };
+
+  function verdictsOf(example) {
+    return example.verdicts.flatMap((judge) => [judge[state.a], judge[state.b]].filter(Boolean));
+  }
+
+  function searchable(example) {
+    const answers = [state.a, state.b].map((c) => example.answers[c]?.text || "");
+    const prompts = example.prompt.map((message) => message[1]);
+    return [...prompts, example.reference, ...answers].join("\n").toLowerCase();
+  }
+
+  function gap(example, metric) {
+    const [a, b] = [state.a, state.b].map((c) => example.answers[c]?.scores[metric] ?? null);
+    return a === null || b === null ? -1 : Math.abs(a - b);
+  }
+
+  function chosen() {
+    const words = state.find.trim().toLowerCase();
+    const found = data.examples.filter((example) => filters[state.show](example)
+      && (!words || example.id.toLowerCase() === words || searchable(example).includes(words)));
+    return state.order === "" ? found : found.sort((x, y) => gap(y, state.order) - gap(x, state.order));
+  }
+
+  function show() {
+    const found = chosen();
+    const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    state.page = Math.min(Math.max(1, state.page), pages);
+    const start = (state.page - 1) * PAGE;
+    const part = found.slice(start, start + PAGE);
+    list.replaceChildren(...part.map(draw));
+    document.getElementById("count").textContent = found.length
+      ? `${start + 1}–${start + part.length} of ${found.length}` + (found.length < data.total ? `, ${data.total} in all` : "")
+      : "No example is like that.";
+    pagers.forEach((pager, index) => {
+      pager.hidden = index > 0 && pages === 1;
+      pager.querySelector('[data-step="-1"]').disabled = state.page === 1;
+      pager.querySelector('[data-step="1"]').disabled = state.page === pages;
+    });
+    for (const name of ["a", "b", "show", "order", "find"]) {
+      if (controls.elements[name].value !== String(state[name])) controls.elements[name].value = state[name];
+    }
+  }
+
+  // One example
+
+  function draw(example) {
+    const article = element("article", "example");
+    const head = element("header");
+    const link = element("a", "permalink", `#${example.number}`);
+    link.href = hash({ ...state, show: "all", order: "", page: 1, find: example.id });
+    link.title = "Link to this example";
+    head.append(link, element("span", "note mono", example.id));
+    if (verdictsOf(example).some((verdict) => verdict.flip)) head.append(element("span", "badge warn", "verdict flip"));
+    article.append(head);
+    example.prompt.forEach(([role, content]) => article.append(block(role, content, "prompt")));
+    article.append(block("reference", example.reference, "reference"));
+    const sides = element("div", "sides");
+    sides.append(side(example, state.a, state.b), side(example, state.b, state.a));
+    article.append(sides);
+    return article;
+  }
+
+  function block(label, content, kind) {
+    const made = element("div", `block ${kind}`);
+    const text = element("div", "text", content);
+    text.dir = "auto";
+    made.append(element("span", "label", label), text);
+    return made;
+  }
+
+  function side(example, candidate, other) {
+    const made = element("section", "side");
+    made.append(element("h4", "", data.candidates[candidate].name));
+    const answer = example.answers[candidate];
+    if (!answer || answer.text === null) {
+      made.append(element("p", "failure", `No answer: ${answer?.error || "none was recorded"}`));
+    } else {
+      const text = element("div", "text answer", answer.text || "(empty)");
+      text.dir = "auto";
+      made.append(text, element("p", "note", `${answer.tokens} tokens${answer.cut ? ", cut off at the limit" : ""}`));
+    }
+    if (answer) made.append(scores(answer, example.answers[other]));
+    example.verdicts.forEach((judge, index) => {
+      if (judge[candidate]) made.append(verdict(data.judges[index], judge[candidate]));
+    });
+    return made;
+  }
+
+  function scores(answer, other) {
+    const made = element("dl", "scores");
+    data.metrics.forEach((metric, index) => {
+      const value = answer.scores[index];
+      const against = other?.scores[index] ?? null;
+      const ahead = value !== null && against !== null && (value - against) * metric.direction > 0;
+      const unit = metric.unit === "" || metric.unit === "%" ? metric.unit : ` ${metric.unit}`;
+      const pair = element("div");
+      pair.append(element("dt", "", metric.label));
+      pair.append(element("dd", ahead ? "ahead" : "", value === null ? "n/a" : `${value}${unit}`));
+      made.append(pair);
+    });
+    return made;
+  }
+
+  function verdict(judge, given) {
+    const made = element("div", "verdict");
+    const head = element("p", "label", `${judge.name}, against ${judge.against}`);
+    if (given.flip) head.append(" ", element("span", "badge warn", "flip"));
+    made.append(head);
+    given.orders.forEach(([position, outcome, reason]) => {
+      const line = element("p", "order");
+      line.append(element("span", "note", `shown ${position}: `), element("strong", outcome, outcome));
+      if (reason) line.append(element("span", "reason", ` ${reason}`));
+      made.append(line);
+    });
+    return made;
+  }
+
+  // State and the URL
+
+  function hash(wanted) {
+    const query = new URLSearchParams();
+    query.set("a", data.candidates[wanted.a].name);
+    query.set("b", data.candidates[wanted.b].name);
+    for (const name of ["show", "order", "find", "page"]) {
+      if (wanted[name] !== initial[name]) query.set(name, wanted[name]);
+    }
+    return `#examples?${query}`;
+  }
+
+  function readHash() {
+    if (!location.hash.startsWith("#examples?")) return false;
+    const query = new URLSearchParams(location.hash.slice("#examples?".length));
+    const index = (name, fallback) => answered.find((c) => data.candidates[c].name === query.get(name)) ?? fallback;
+    const metric = query.get("order");
+    state = {
+      a: index("a", initial.a),
+      b: index("b", initial.b),
+      show: Object.hasOwn(filters, query.get("show") ?? "") ? query.get("show") : "all",
+      order: metric && data.metrics[metric] ? metric : "",
+      find: query.get("find") || "",
+      page: Number.parseInt(query.get("page"), 10) || 1,
+    };
+    return true;
+  }
+
+  function change(part) {
+    state = { ...state, page: 1, ...part };
+    show();
+    history.replaceState(null, "", hash(state));
+  }
+
+  for (const name of ["a", "b"]) {
+    for (const index of answered) controls.elements[name].append(new Option(data.candidates[index].name, index));
+  }
+  data.metrics.forEach((metric, index) => {
+    controls.elements.order.append(new Option(`largest difference in ${metric.label}`, index));
+  });
+  controls.hidden = false;
+  controls.addEventListener("submit", (event) => event.preventDefault());
+  let waiting = 0;
+  controls.addEventListener("input", (event) => {
+    const { name, value } = event.target;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => change({ [name]: name === "a" || name === "b" ? Number(value) : value }), name === "find" ? 150 : 0);
+  });
+  pagers.forEach((pager) => pager.addEventListener("click", (event) => {
+    const step = Number(event.target.dataset?.step);
+    if (!step) return;
+    change({ page: state.page + step });
+    document.getElementById("examples").scrollIntoView();
+  }));
+  window.addEventListener("hashchange", () => {
+    if (!readHash()) return;
+    show();
+    document.getElementById("examples").scrollIntoView();
+  });
+  const linked = readHash();
+  show();
+  if (linked) document.getElementById("examples").scrollIntoView();
+})();

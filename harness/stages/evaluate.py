@@ -1,0 +1,75 @@
+"""One metric over the answers of one trial: statistics that any later resampling can sum again.
+
+No model is needed, so another metric costs no second pass over the eval set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import registry
+from harness.errors import StageError
+from harness.protocols import Evaluator, FloatArray, Progress
+from harness.records import PluginSpec, Prediction, from_json, read_jsonl, write_json, write_jsonl
+from harness.stats.resampling import score_totals
+
+VERSION = 1
+
+
+def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    """Write statistics.jsonl, in the order of the predictions, and evaluator.json.
+
+    Raises StageError where the evaluator breaks its protocol.
+    """
+    spec = from_json(PluginSpec, params["evaluator"])
+    name = params.get("name", spec.name)
+    evaluator: Evaluator = registry.create(spec)
+    predictions = read_jsonl(inputs["predictions"] / "predictions.jsonl", Prediction)
+    progress(0, len(predictions))
+    statistics = _measured(evaluator, predictions, name)
+    values = score_totals(statistics, evaluator.score)
+    rows = zip(predictions, statistics, values, strict=True)
+    write_jsonl(out / "statistics.jsonl", (_line(p.example.id, row, value) for p, row, value in rows))
+    # A plugin may know how its field spells it (ROUGE-L); a name of the user's own goes before that.
+    spelled = getattr(evaluator, "label", name) if name == spec.name else name
+    summary = {
+        "name": name,
+        "label": spelled.replace("_", " "),
+        "unit": evaluator.unit,
+        "higher_is_better": evaluator.higher_is_better,
+        "signature": evaluator.signature(),
+        "unscored": int(np.isnan(statistics).all(axis=1).sum()),
+    }
+    write_json(out / "evaluator.json", summary)
+    progress(len(predictions), len(predictions))
+
+
+def _measured(evaluator: Evaluator, predictions: Sequence[Prediction], name: str) -> FloatArray:
+    statistics = np.asarray(evaluator.measure(predictions), dtype=np.float64)
+    if statistics.ndim != 2 or len(statistics) != len(predictions) or not statistics.shape[1]:
+        raise StageError(
+            f"evaluator '{name}' returned statistics of shape {statistics.shape} "
+            f"for {len(predictions)} predictions; expected ({len(predictions)}, k)"
+        )
+    broken = ~np.isfinite(statistics).all(axis=1) & ~np.isnan(statistics).all(axis=1)
+    if broken.any():
+        # An example that cannot be measured is NaN throughout; half a row is a fault, not a gap.
+        example = predictions[int(broken.argmax())].example.id
+        raise StageError(
+            f"evaluator '{name}' returned statistics that are not finite for {broken.sum()} of "
+            f"{len(predictions)} examples, first for {example}"
+        )
+    return statistics
+
+
+def _line(example_id: str, row: FloatArray, value: float) -> dict[str, Any]:
+    """One example; null stands for an example that is not scored, or a value that is not defined alone."""
+    return {
+        "id": example_id,
+        "statistics": [None if np.isnan(number) else float(number) for number in row],
+        "value": float(value) if np.isfinite(value) else None,
+    }

@@ -1,0 +1,119 @@
+"""Bootstrap intervals by prompt, one implementation for every additive metric.
+
+A metric is per-prompt statistics and a function of their sum, so a resample of prompts is a vector of
+counts and all resamples together are one matrix product. Arrays are (prompts, ..., statistics): axes in
+between are systems measured on the same prompts, which are then all resampled alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.protocols import FloatArray
+
+ScoreFunction = Callable[[FloatArray], FloatArray]
+"""Sums of shape (m, k) to values of shape (m,); NaN where undefined."""
+
+BLOCK_BYTES = 32 * 2**20
+"""About the size of the largest temporary array, so that memory does not grow with draws times prompts."""
+
+
+class Interval(NamedTuple):
+    """A value with the ends of its interval; each of the shape of the axes between prompts and statistics."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def bootstrap(
+    statistics: FloatArray, score: ScoreFunction, *, draws: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """The score of all prompts, with its percentile interval when prompts are drawn with replacement.
+
+    `statistics` is (n, ..., k), finite, n >= 1. Prompts are taken as independent. Draws whose score is
+    undefined are left out; where they are more than 1 - level of all draws, the interval is NaN. One
+    prompt, or prompts that are all alike, give an interval of width 0: they say nothing of the spread.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+    """
+    return _percentile_interval(statistics, lambda totals: score_totals(totals, score), draws, seed, level)
+
+
+def paired_bootstrap(
+    a: FloatArray,
+    b: FloatArray,
+    score: ScoreFunction,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """score(a) - score(b) with its percentile interval; both systems are resampled with the same prompts.
+
+    `a` and `b` are (n, ..., k), finite, n >= 1, row i of both being the same prompt. Undefined draws are
+    treated as in `bootstrap`.
+
+    Source: Koehn, Statistical Significance Tests for Machine Translation Evaluation (2004), section 4.
+    """
+
+    def difference(totals: FloatArray) -> FloatArray:
+        return score_totals(totals[:, 0], score) - score_totals(totals[:, 1], score)
+
+    return _percentile_interval(np.stack([a, b], axis=1), difference, draws, seed, level)
+
+
+def score_totals(totals: FloatArray, score: ScoreFunction) -> FloatArray:
+    """`score` of totals (..., k) as (...); NaN or infinite where a division by zero leaves it undefined.
+
+    `score` is only ever given two axes, so that a metric written for (examples, k) serves everywhere.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        values = score(totals.reshape(-1, totals.shape[-1]))
+    return np.asarray(values, dtype=np.float64).reshape(totals.shape[:-1])
+
+
+def block_sizes(rows: int, row_width: int) -> Iterator[int]:
+    """Sizes of blocks that cover `rows` rows of `row_width` floats, each block within BLOCK_BYTES."""
+    size = max(1, BLOCK_BYTES // (8 * max(1, row_width)))
+    for start in range(0, rows, size):
+        yield min(size, rows - start)
+
+
+def _percentile_interval(
+    statistics: FloatArray, value: ScoreFunction, draws: int, seed: int, level: float
+) -> Interval:
+    if len(statistics) == 0:
+        raise ValueError("no prompts to resample")
+    if not np.isfinite(statistics).all():
+        raise ValueError("statistics must be finite: leave out prompts that were not measured")
+    drawn = np.concatenate([value(totals) for totals in _resampled_totals(statistics, draws, seed)])
+    low, high = _percentiles(drawn, level)
+    return Interval(value(statistics.sum(axis=0, keepdims=True))[0], low, high)
+
+
+def _resampled_totals(statistics: FloatArray, draws: int, seed: int) -> Iterator[FloatArray]:
+    """Blocks (m, ..., k) of sums over resampled prompts; the same n and seed draw the same prompts."""
+    n = len(statistics)
+    flat = statistics.reshape(n, -1)
+    generator = np.random.default_rng(seed)
+    for size in block_sizes(draws, max(n, flat.shape[1])):
+        # Counting n uniform draws is a multinomial draw, ten times as fast as Generator.multinomial.
+        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        yield (weights.astype(np.float64) @ flat).reshape(size, *statistics.shape[1:])
+
+
+def _percentiles(drawn: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """The (1 - level) / 2 quantiles from either end of (draws, ...), over the draws that are defined."""
+    defined = np.isfinite(drawn)
+    usable = np.atleast_1d(defined.mean(axis=0) >= level)
+    columns = np.where(defined, drawn, np.nan).reshape(len(drawn), -1)
+    ends = np.full((2, columns.shape[1]), np.nan)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    ends[:, usable.ravel()] = np.nanquantile(columns[:, usable.ravel()], tails, axis=0)
+    low, high = ends.reshape(2, *drawn.shape[1:])
+    return low, high

@@ -1,0 +1,277 @@
+"""suite.yaml as a Suite: complete, checked, with absolute paths; nothing is computed and nothing written.
+
+Whatever is wrong is one line with its place: `suite.yaml:14:7: candidates.lora.method.lora.rank: unknown
+key; did you mean 'r'?`. The keys and their defaults are in settings.py and, for people, suites/README.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.data.sources import SourceSpec
+from harness.inputs import read_model, read_prompting, read_sources, read_split
+from harness.recipes import read_generation, read_method, read_training, trains
+from harness.records import Method, ModelRef, PluginSpec, Prompting
+from harness.registry import Plugin
+from harness.sections import Reader, Written
+from harness.selection import Chosen, read_backend, read_plugins, read_seeds
+from harness.suite_keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
+from harness.validation import suggestion
+from harness.yaml_source import Document, apply_override, read_document
+
+BASE = "base"
+"""The untrained model: always a candidate, always the first."""
+
+
+@dataclass(frozen=True)
+class EvaluatorSpec:
+    """An evaluator under the name it has on the board."""
+
+    name: str
+    plugin: PluginSpec
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """A judge under the name it has on the board, and the candidate that all others are held against.
+
+    `max_prompts` limits how many examples it is asked about; None: all.
+    """
+
+    name: str
+    plugin: PluginSpec
+    against: str
+    max_prompts: int | None
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The datasets. A split is a share, a number of examples, sources of its own, or None: there is none."""
+
+    train: tuple[SourceSpec, ...]
+    validation: float | int | tuple[SourceSpec, ...] | None
+    eval: float | int | tuple[SourceSpec, ...]
+    overlap: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe, whole: what it did not say is the suite's or the default. `method` None: nothing is trained.
+
+    `training` holds every key that the backend honours, `generation` those that are set.
+    """
+
+    name: str
+    model: ModelRef
+    backend: PluginSpec
+    method: Method | None
+    training: Mapping[str, Any]
+    generation: Mapping[str, Any]
+    evaluators: tuple[EvaluatorSpec, ...]
+    judges: tuple[JudgeSpec, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite; `candidates` has base first. `text` is the file as written, before the `overrides`."""
+
+    path: Path
+    display_path: str
+    folder: Path
+    name: str
+    description: str
+    text: str
+    overrides: tuple[str, ...]
+    model: ModelRef
+    data: DataSpec
+    prompting: Prompting
+    candidates: tuple[Candidate, ...]
+    evaluators: tuple[EvaluatorSpec, ...]
+    judges: tuple[JudgeSpec, ...]
+    seeds: tuple[int, ...]
+    rank_by: str
+
+
+def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """The suite in a file, with `key.path=value` overrides on top.
+
+    Raises InputError: SuiteError, or DataError, ModelError or PluginError where a dataset, a base model
+    or a plugin is at fault.
+    """
+    document = read_document(path, str(path))
+    for override in overrides:
+        apply_override(document, override)
+    loading = _Loading(Reader(path.resolve().parent), document)
+    suite = loading.suite(path, tuple(overrides))
+    if error := document.error(loading.reader.faults):
+        raise error
+    return suite
+
+
+class _Loading:
+    """A document on its way to a Suite: its parts share a reader and the suite's own keys."""
+
+    def __init__(self, reader: Reader, document: Document) -> None:
+        self.reader, self.document = reader, document
+        self.keys = reader.section(SuiteKeys, Written(document.value, ()))
+        self.recipes = reader.mapping(self._own("candidates"), "a mapping of names to recipes")
+        self.data = self._data()
+        self.model = self._model()
+        self.evaluators = self._evaluators(self._own("evaluators"))
+        self.judges = self._judges(self._own("judges"))
+        self.seeds = read_seeds(self.reader, self._own("seeds"))
+
+    def suite(self, path: Path, overrides: tuple[str, ...]) -> Suite:
+        keys = self.keys
+        if not self.recipes:
+            self.reader.fault(("candidates",), "no candidates", "add one, such as lora: {method: lora}")
+        return Suite(
+            path=path.resolve(),
+            display_path=self.document.name,
+            folder=self.reader.folder,
+            name=keys.name or _default_name(path.resolve()),
+            description=keys.description,
+            text=self.document.text,
+            overrides=overrides,
+            model=self.model,
+            data=self.data,
+            prompting=read_prompting(self.reader, self._own("prompting")),
+            candidates=(self._base(), *(self._candidate(name, recipe) for name, recipe in self._named())),
+            evaluators=self.evaluators,
+            judges=self.judges,
+            seeds=self.seeds,
+            rank_by=self._rank_by(),
+        )
+
+    def _own(self, key: str) -> Written:
+        """What the suite's top level says; an empty key counts as left out."""
+        value = getattr(self.keys, key)
+        default = SuiteKeys.model_fields[key].default
+        return Written(default if value is None else value, (key,))
+
+    def _model(self) -> ModelRef:
+        if self.keys.model is None:
+            self.reader.fault(("model",), "missing", "give a base model's folder or Hub id")
+            return ModelRef("")
+        return read_model(self.reader, self._own("model"))
+
+    def _data(self) -> DataSpec:
+        written = self._own("data")
+        if not isinstance(written.value, dict):
+            keys, train = DataKeys(), written
+        else:
+            keys = self.reader.section(DataKeys, written)
+            train = Written(keys.train, written.at("train"))
+        if train.value is None:
+            self.reader.fault(train.path, "missing", "give a dataset's file, folder or Hub id")
+        return DataSpec(
+            train=() if train.value is None else read_sources(self.reader, train),
+            validation=None if keys.validation is None else self._split("validation", keys.validation),
+            eval=self._split("eval", keys.eval),
+            overlap=keys.overlap,
+        )
+
+    def _split(self, name: str, value: Any) -> float | int | tuple[SourceSpec, ...]:
+        return read_split(self.reader, Written(value, ("data", name)))
+
+    def _named(self) -> list[tuple[str, Written]]:
+        """The candidates whose names can be used."""
+        found = []
+        for name, recipe in self.recipes.items():
+            path = ("candidates", name)
+            if name == BASE:
+                what = "'base' is the untrained model, which is always a candidate"
+                self.reader.fault(path, what, "choose another name")
+            elif self.reader.name(name, path):
+                found.append((name, Written(recipe, path)))
+        return found
+
+    def _candidate(self, name: str, written: Written) -> Candidate:
+        keys = self.reader.section(CandidateKeys, written)
+
+        def part(key: str) -> Written:
+            """What the candidate says of a part, or what the suite says."""
+            value = getattr(keys, key)
+            return self._own(key) if value is None else Written(value, written.at(key))
+
+        backend, spec = read_backend(self.reader, part("backend"))
+        method = self._method(backend, keys, part("method"), written)
+        training = Written(keys.training, written.at("training"))
+        generation = Written(keys.generation, written.at("generation"))
+        return Candidate(
+            name=name,
+            model=self.model if keys.model is None else read_model(self.reader, part("model")),
+            backend=spec,
+            method=method,
+            training=self._training(backend, method, training),
+            generation=read_generation(self.reader, [self._own("generation"), generation]),
+            evaluators=self.evaluators if keys.evaluators is None else self._evaluators(part("evaluators")),
+            judges=self.judges if keys.judges is None else self._judges(part("judges")),
+            seeds=self.seeds if keys.seeds is None else read_seeds(self.reader, part("seeds")),
+        )
+
+    def _base(self) -> Candidate:
+        """The untrained model, which also stands for the suite's defaults: they are checked with it."""
+        return replace(self._candidate(BASE, Written({}, ())), method=None)
+
+    def _method(
+        self, backend: Plugin | None, keys: CandidateKeys, method: Written, candidate: Written
+    ) -> Method | None:
+        """How to train; None where the backend stands in for a trained model, or after a fault."""
+        if backend is None:
+            return None
+        if trains(backend):
+            return read_method(self.reader, method, backend)
+        for key in ("method", "training"):
+            if getattr(keys, key) is not None:
+                what = f"backend '{backend.name}' trains nothing"
+                self.reader.fault(candidate.at(key), what, "leave it out")
+        return None
+
+    def _training(self, backend: Plugin | None, method: Method | None, own: Written) -> dict[str, Any]:
+        if backend is None:
+            return {}
+        validated = self.data.validation is not None
+        return read_training(self.reader, self._own("training"), own, backend, method, validated=validated)
+
+    def _evaluators(self, written: Written) -> tuple[EvaluatorSpec, ...]:
+        if written.value == []:
+            self.reader.fault(written.path, "no evaluators", "name at least one, such as perplexity")
+        chosen = read_plugins(self.reader, "evaluator", written, frozenset({"name"}))
+        return tuple(EvaluatorSpec(c.name, c.spec) for c in chosen)
+
+    def _judges(self, written: Written) -> tuple[JudgeSpec, ...]:
+        chosen = read_plugins(self.reader, "judge", written, frozenset({"name", "against", "max_prompts"}))
+        return tuple(self._judge(c) for c in chosen)
+
+    def _judge(self, chosen: Chosen) -> JudgeSpec:
+        options = chosen.options
+        keys = self.reader.section(
+            JudgeKeys,
+            Written({k: v for k, v in options.value.items() if k in JudgeKeys.model_fields}, options.path),
+        )
+        names = [BASE, *self.recipes]
+        if keys.against not in names:
+            fix = suggestion(keys.against, names)
+            self.reader.fault(options.at("against"), f"no candidate '{keys.against}'", fix)
+        return JudgeSpec(chosen.name, chosen.spec, keys.against, keys.max_prompts)
+
+    def _rank_by(self) -> str:
+        names = [evaluator.name for evaluator in self.evaluators]
+        wanted = self.keys.rank_by
+        if wanted is None:
+            return names[0] if names else ""
+        if names and wanted not in names:
+            self.reader.fault(("rank_by",), f"no evaluator '{wanted}'", suggestion(wanted, names))
+        return wanted
+
+
+def _default_name(path: Path) -> str:
+    """The file's stem, or its folder's name where the file is called suite.yaml, as a name can be."""
+    stem = path.parent.name if path.stem == "suite" else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-") or "suite"

@@ -1,0 +1,131 @@
+"""The keys of a suite that are the harness's own: names, types, ranges and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from harness.settings import METHODS, Count, Generation, Lora, Quantization, Section, Training
+
+EVALUATORS = ["perplexity", "bits_per_byte", "token_accuracy", "bleu", "chrf", "exact_match", "rouge_l"]
+JUDGES = ["reference"]
+SEEDS = [0]
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What suites, candidates, evaluators and judges may be called: names become parts of paths and links."""
+
+
+class CandidateKeys(Section):
+    """A candidate; what it does not say is the suite's."""
+
+    model: Any = None
+    backend: Any = None
+    method: Any = None
+    training: Any = None
+    generation: Any = None
+    evaluators: Any = None
+    judges: Any = None
+    seeds: Any = None
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(Lora.model_fields, "write it below method: {lora: ...}"),
+        **dict.fromkeys(Quantization.model_fields, "write it below method: {qlora: {quantization: ...}}"),
+        **dict.fromkeys(Generation.model_fields, "write it below generation:"),
+        **dict.fromkeys(Training.model_fields, "write it below training:"),
+        **{method: f"write it below method: {{{method}: ...}}" for method in METHODS},
+        "data": "all candidates are trained on the suite's data",
+        "prompting": "all candidates see the suite's prompts",
+    }
+    aliases: ClassVar[Mapping[str, str]] = {"base_model": "model", "metrics": "evaluators", "seed": "seeds"}
+
+
+class SuiteKeys(Section):
+    """The top level of suite.yaml; all but the first two and the last are defaults for the candidates."""
+
+    model: Any = None
+    data: Any = None
+    name: Annotated[str, Field(pattern=f"^{NAME}$")] | None = None
+    description: str = ""
+    prompting: Any = None
+    backend: Any = "torch"
+    method: Any = "full"
+    training: Any = None
+    generation: Any = None
+    evaluators: Any = EVALUATORS
+    judges: Any = JUDGES
+    seeds: Any = SEEDS
+    rank_by: str | None = None
+    candidates: Any = None
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(Generation.model_fields, "write it below generation:"),
+        **dict.fromkeys(Training.model_fields, "write it below training:"),
+        **{method: f"write it below method: {{{method}: ...}}" for method in METHODS},
+        "max_length": "write it below prompting:",
+        "template": "write it below prompting:",
+        "validation": "write it below data:",
+        "eval": "write it below data:",
+    }
+    aliases: ClassVar[Mapping[str, str]] = {
+        "base": "model",
+        "base_model": "model",
+        "dataset": "data",
+        "metrics": "evaluators",
+        "seed": "seeds",
+    }
+
+
+class ModelKeys(Section):
+    """A base model; `revision` is for the Hub, whose `main` it is by default."""
+
+    name_or_path: str | None = None
+    revision: str | None = None
+
+    aliases: ClassVar[Mapping[str, str]] = {
+        "path": "name_or_path",
+        "name": "name_or_path",
+        "id": "name_or_path",
+    }
+
+
+class DataKeys(Section):
+    """The sources, and how they are split: a share, a number of examples, or sources of their own."""
+
+    train: Any = None
+    validation: Any = 0.05
+    eval: Any = 100
+    overlap: Literal["remove", "report"] = "remove"
+
+    renamed: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("path", "format", "columns", "split", "name", "revision"), "write it in a source: train: {path: ...}"
+    )
+    aliases: ClassVar[Mapping[str, str]] = {"test": "eval", "valid": "validation", "val": "validation"}
+
+
+class SourceKeys(Section):
+    """One dataset of a mixture."""
+
+    path: str | None = None
+    format: Literal["auto", "alpaca", "messages", "prompt_completion", "conversations"] = "auto"
+    columns: dict[str, str] | None = None
+    split: str = "train"
+    name: str | None = None
+    revision: str | None = None
+
+
+class JudgeKeys(Section):
+    """What the suite says of a judge, beside the judge's own options."""
+
+    name: str | None = None
+    against: str = "base"
+    max_prompts: Count | None = None
+
+
+class PromptingKeys(Section):
+    """How messages become text: `chat`, `alpaca` or a .jinja file; `max_length` is in tokens."""
+
+    template: str = "chat"
+    max_length: Annotated[int, Field(ge=2)] = 1024
+
+    aliases: ClassVar[Mapping[str, str]] = {"max_seq_length": "max_length", "chat_template": "template"}

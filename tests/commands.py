@@ -1,0 +1,79 @@
+"""Helpers for tests that use the harness as a person does: by its command, in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HARNESS = Path(sys.executable).with_name("harness")
+TIMINGS = {
+    "seconds",
+    "train_seconds",
+    "predict_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "environment",
+}
+
+
+def harness(
+    *arguments: str | Path, folder: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in `folder`."""
+    return subprocess.run(
+        [HARNESS, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120", **(env or {})},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=600,
+        check=False,
+    )
+
+
+def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[bytes]:
+    """Start the command in `folder` and leave it running, what it says going into `folder`/started.log."""
+    with (folder / "started.log").open("wb") as log:
+        return subprocess.Popen(
+            [HARNESS, *map(str, arguments)], cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+
+
+def write_suite(folder: Path, model: Path, rows: list[dict[str, str]], text: str) -> Path:
+    """A folder with data.json and suite.yaml, `{model}` in `text` being the model's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.json").write_text(json.dumps(rows), encoding="utf-8")
+    path = folder / "suite.yaml"
+    path.write_text(text.replace("{model}", str(model)), encoding="utf-8")
+    return path
+
+
+def results(folder: Path, name: str = "trial") -> dict[str, Any]:
+    """results.json of the suite called `name`, run in `folder`."""
+    loaded: dict[str, Any] = json.loads(
+        (folder / "reports" / name / "results.json").read_text(encoding="utf-8")
+    )
+    return loaded
+
+
+def untimed(value: Any) -> Any:
+    """Results without what a clock or a meter said."""
+    if isinstance(value, dict):
+        return {key: untimed(item) for key, item in value.items() if key not in TIMINGS}
+    if isinstance(value, list):
+        return [untimed(item) for item in value]
+    return value
+
+
+def artifacts(folder: Path) -> set[str]:
+    """The keys of all finished artifacts of the store in `folder`."""
+    return {
+        path.parent.name
+        for path in folder.glob(".harness/store/*/manifest.json")
+        if ".partial" not in str(path)
+    }

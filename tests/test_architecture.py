@@ -1,0 +1,120 @@
+"""The house's rules, read off its own files: floors, heavy imports, the public API, what it documents."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import harness
+
+FLOORS = {
+    "harness.records": 1,
+    "harness.errors": 1,
+    "harness.protocols": 2,
+    "harness.registry": 2,
+    "harness.store": 2,
+    "harness.hub": 2,
+    "harness.verdict_cache": 2,
+    "harness.suite": 3,
+    "harness.data": 3,
+    "harness.stats": 3,
+    "harness.modeling": 3,
+    "harness.backends": 4,
+    "harness.evaluators": 4,
+    "judges": 4,
+    "harness.stages": 5,
+    "harness.worker": 6,
+    "harness.keys": 6,
+    "harness.plan": 6,
+    "harness.run": 6,
+    "harness.executors": 6,
+    "harness.report": 7,
+    "harness.publish": 7,
+    "harness.progress": 7,
+    "harness.listing": 7,
+    "harness.inspection": 7,
+    "harness.cli": 8,
+}
+HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate", "pandas", "openai", "scipy")
+
+
+def room(module: str) -> str | None:
+    """The longest prefix of a module's name that is a room of the house."""
+    parts = module.split(".")
+    names = [".".join(parts[: n + 1]) for n in range(len(parts))]
+    return next((name for name in reversed(names) if name in FLOORS), None)
+
+
+def sources(repo: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted([*repo.glob("harness/**/*.py"), *repo.glob("judges/*.py")]):
+        yield ".".join(path.relative_to(repo).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_file_has_a_floor(repo: Path) -> None:
+    homeless = [name for name, _ in sources(repo) if name != "harness" and room(name) is None]
+    assert homeless == []
+
+
+def test_a_file_imports_only_from_floors_below_its_own(repo: Path) -> None:
+    climbs = []
+    for name, path in sources(repo):
+        mine = room(name)
+        for imported in imports(path):
+            theirs = room(imported)
+            if mine is None or theirs is None or theirs == mine:
+                continue
+            same_floor_allowed = FLOORS[mine] in (1, 2, 6, 7)
+            if FLOORS[theirs] > FLOORS[mine] or (FLOORS[theirs] == FLOORS[mine] and not same_floor_allowed):
+                climbs.append(f"{name} (floor {FLOORS[mine]}) imports {imported} (floor {FLOORS[theirs]})")
+    assert climbs == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import harness",
+        "import harness.cli",
+        "import harness.plan, harness.run, harness.progress, harness.executors.local",
+        "import harness.report",
+    ],
+)
+def test_importing_the_house_imports_nothing_heavy(statement: str) -> None:
+    code = f"{statement}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_public_names_are_pinned() -> None:
+    assert harness.__all__ == sorted(harness.__all__)
+    assert set(harness.__all__) == PUBLIC
+    assert all(hasattr(harness, name) for name in harness.__all__)
+
+
+PUBLIC = {
+    "Backend", "Completion", "DataError", "Decoding", "Evaluator", "Example", "HarnessError", "InputError",
+    "Judge", "Judgment", "LanguageModel", "Message", "Messages", "Method", "ModelError", "ModelRef",
+    "PluginError", "PluginSpec", "Prediction", "Preflight", "Progress", "Prompting", "Question", "Score",
+    "StageError", "SuiteError", "TokenSums", "TrainJob", "TrainOutcome", "Verdict", "__version__",
+    "from_json", "option", "to_json",
+}  # fmt: skip
+
+
+def test_the_map_names_every_room(repo: Path) -> None:
+    text = (repo / "harness" / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in FLOORS if name.replace(".", "/") not in text]
+    assert missing == []

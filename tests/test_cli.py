@@ -1,0 +1,107 @@
+"""The command line: quick, documented, and plain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from commands import harness
+
+from harness.cli import main
+
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "openai", "peft", "scipy"}
+COMMANDS = ["run", "plan", "inspect", "report", "plugins", "suites"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["plan", "{repo}/suites/quickstart/suite.yaml"],
+        ["run", "--dry-run", "{repo}/suites/quickstart/suite.yaml"],
+        ["suites", "list"],
+    ],
+)
+def test_what_starts_no_work_imports_nothing_heavy(arguments: list[str], repo: Path, tmp_path: Path) -> None:
+    filled = [argument.format(repo=repo) for argument in arguments]
+    said = harness(*filled, folder=tmp_path, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert said.returncode == 0, said.stderr
+    imported = {line.rsplit("|", 1)[1].strip() for line in said.stderr.splitlines() if line.count("|") == 2}
+    assert "click" in imported
+    assert imported.isdisjoint(HEAVY)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command: str, repo: Path) -> None:
+    assert f"`harness {command}" in (repo / "README.md").read_text(encoding="utf-8")
+    shown = CliRunner().invoke(main, [command, "--help"])
+    assert shown.exit_code == 0
+
+
+def test_no_command_is_missing_from_the_list() -> None:
+    assert sorted(main.commands) == sorted(COMMANDS)
+
+
+def test_plan_names_every_step_and_its_state(repo: Path, tmp_path: Path) -> None:
+    said = harness("plan", repo / "suites/quickstart/suite.yaml", folder=tmp_path)
+    for step in (
+        "prepare",
+        "train full",
+        "train lora",
+        "predict base",
+        "evaluate lora perplexity",
+        "judge full reference",
+    ):
+        assert any(line.split()[:2] == ["to", "do"] and step in line for line in said.stdout.splitlines())
+
+
+def test_plugins_lists_every_plugin_with_its_options(repo: Path, tmp_path: Path) -> None:
+    said = harness("plugins", folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    files = [
+        *repo.glob("harness/backends/*.py"),
+        *repo.glob("harness/evaluators/*.py"),
+        *repo.glob("judges/*.py"),
+    ]
+    for path in files:
+        if path.stem != "__init__":
+            assert f"  {path.stem} " in said.stdout
+    assert "temperature" in said.stdout
+
+
+def test_a_bundled_suite_is_copied_whole(tmp_path: Path) -> None:
+    said = harness("suites", "copy", "quickstart", folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert (tmp_path / "quickstart" / "suite.yaml").is_file()
+    assert harness("plan", "quickstart/suite.yaml", folder=tmp_path).returncode == 0
+    again = harness("suites", "copy", "quickstart", folder=tmp_path)
+    assert (again.returncode, again.stderr) == (
+        2,
+        "error: quickstart: is there already; name another destination\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "nowhere"], "error: nowhere: no results.json in this folder; run the suite first\n"),
+        (["suites", "copy", "quickstrat"], "error: no bundled suite 'quickstrat'; known are "),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = harness(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
+@pytest.mark.slow
+def test_inspect_marks_the_targets(repo: Path, tmp_path: Path) -> None:
+    suite = repo / "suites/quickstart/suite.yaml"
+    said = harness("inspect", suite, "--split", "eval", "--index", "3", folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    row = json.loads((repo / "suites/quickstart/eval.jsonl").read_text().splitlines()[3])
+    assert f"⟦{row['output']}<|im_end|>⟧" in said.stdout
+    assert row["instruction"] in said.stdout.split("⟦")[0]
