@@ -8,9 +8,12 @@ request.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import threading
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,7 +21,6 @@ from harness.errors import PluginError, StageError
 
 if TYPE_CHECKING:
     from openai import APIError, OpenAI
-    from openai.types.chat import ChatCompletion
 
 OPENAI = "https://api.openai.com/v1"
 REFUSALS = {
@@ -30,6 +32,18 @@ REFUSALS = {
 
 class RequestRefused(Exception):  # noqa: N818 - the event is the name
     """The server takes requests, but not this one, because of what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A chat completion. `calls` are the functions called, each as (name, arguments as they came)."""
+
+    text: str
+    calls: tuple[tuple[str, str], ...]
+    refusal: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class ChatServer:
@@ -54,25 +68,29 @@ class ChatServer:
     def preflight(self) -> None:
         """PluginError where the address is none, or where it needs a key and there is none."""
         if urlsplit(self.url).scheme not in ("http", "https"):
-            raise PluginError(f"base_url '{self.url}' is no address", fix="it begins with http:// or https://")
+            fix = "an address begins with http:// or https://"
+            raise PluginError(f"there can be no chat server at '{self.url}'", fix=fix)
         if not _key() and not self._is_local():
             what = f"{self.name} needs a key, and OPENAI_API_KEY is not set"
             raise PluginError(what, fix="export it, or set base_url to a server on this machine")
 
-    def complete(self, request: Mapping[str, Any]) -> ChatCompletion:
-        """The server's reply, with at least one choice; RequestRefused, or StageError if there is none."""
+    def complete(self, request: Mapping[str, Any]) -> Reply:
+        """The server's reply to the body of a request; RequestRefused, or StageError if there is none."""
         import openai
 
         try:
-            reply: ChatCompletion = self._open().chat.completions.create(**request)
+            response = self._open().chat.completions.with_raw_response.create(**request)
         except openai.APIError as error:
             # `from None`: what the client knows of its request must not reach a traceback.
             if error.code in REFUSALS:
                 raise RequestRefused(REFUSALS[error.code]) from None
             raise StageError(self._described(error)) from None
-        if not getattr(reply, "choices", None):  # the client does not validate what it is sent
-            raise StageError(f"{self.name} sent no chat completion: {self.redacted(str(reply))[:200]}")
-        return reply
+        try:
+            # Read from the JSON itself: the client builds its records without validating them.
+            return _reply(json.loads(response.content))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            start = self.redacted(response.text)[:200]
+            raise StageError(f"{self.name} sent no chat completion but {start!r}") from None
 
     def redacted(self, text: str) -> str:
         """`text` without the key: some servers send it back in what they say."""
@@ -90,6 +108,8 @@ class ChatServer:
                     timeout=self.timeout,
                     max_retries=self.max_retries,
                 )
+                # Its connections go with this object, not whenever the client's own cycles are collected.
+                weakref.finalize(self, self._client.close)
             return self._client
 
     def _is_local(self) -> bool:
@@ -100,12 +120,36 @@ class ChatServer:
             return host == "localhost"
 
     def _described(self, error: APIError) -> str:
-        status = getattr(error, "status_code", None)
+        status: int | None = getattr(error, "status_code", None)
+        retried = status is None or status in (408, 409, 429) or status >= 500
+        tries = f" after {self.max_retries} retries" if retried else ""
         said = " ".join(self.redacted(str(error)).split())[:300]
         advice = "; check OPENAI_API_KEY" if status in (401, 403) else ""
-        tries = f" after {self.max_retries} retries" if status in (None, 408, 409, 429) or status >= 500 else ""
         return f"{self.name} gave no answer{tries}: {said}{advice}"
 
 
 def _key() -> str:
     return os.environ.get("OPENAI_API_KEY", "").strip()
+
+
+def _reply(body: Any) -> Reply:
+    """The first choice of a chat completion; any lookup error where the body is none."""
+    choice = body["choices"][0]
+    message, usage = choice["message"], body.get("usage") or {}
+    functions = [call.get("function") or {} for call in message.get("tool_calls") or []]
+    return Reply(
+        _text(message.get("content")),
+        tuple((str(f.get("name")), _text(f.get("arguments"))) for f in functions),
+        _text(message.get("refusal")),
+        str(choice.get("finish_reason")),
+        int(usage.get("prompt_tokens") or 0),
+        int(usage.get("completion_tokens") or 0),
+    )
+
+
+def _text(value: Any) -> str:
+    """A text; some servers send arguments as an object, others content as a list of parts."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()  # JSON can hold lone surrogates, UTF-8 cannot

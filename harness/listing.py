@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import registry
 from harness.errors import InputError
 from harness.plan import Plan
-from harness.yaml_source import read_document
+from harness.suite.yaml_source import read_document
 
 
 def list_plugins(kind: str, suite_folder: Path | None) -> str:

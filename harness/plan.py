@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.data.preflight import check_source
+from harness.data.sources import SourceSpec
+from harness.errors import PluginError
 from harness.keys import Identities, step_key
 from harness.records import ModelRef, to_json
 from harness.store import Store
@@ -99,8 +102,8 @@ def trials(candidate: Candidate) -> list[Trial]:
 
 def compile_plan(suite: Suite, store: Store) -> Plan:
     """The plan of a suite; InputError where a model or a dataset is missing or a judge could not run."""
-    _preflight(suite)
     plan = Plan(suite, store, Identities(store, suite.display_path))
+    judges = _preflight(suite)
     _add_prepare(plan)
     every = [trial for candidate in suite.candidates for trial in trials(candidate)]
     for trial in every:
@@ -110,16 +113,25 @@ def compile_plan(suite: Suite, store: Store) -> Plan:
     for trial in every:
         for judge in trial.candidate.judges:
             if judge.against != trial.candidate.name:
-                _add_judge(plan, trial, judge)
+                _add_judge(plan, trial, judge, judges[judge.name])
     return plan
 
 
-def _preflight(suite: Suite) -> None:
-    judges = {judge.name: judge for candidate in suite.candidates for judge in candidate.judges}
-    for judge in judges.values():
-        plugin = registry.create(judge.plugin)
-        if hasattr(plugin, "preflight"):
-            plugin.preflight()
+def _preflight(suite: Suite) -> dict[str, Any]:
+    """What each judge says of its identity beyond its options; PluginError if one could not run."""
+    specs = {judge.name: judge for candidate in suite.candidates for judge in candidate.judges}
+    identities = {}
+    for name, spec in specs.items():
+        judge = registry.create(spec.plugin)
+        try:
+            if hasattr(judge, "preflight"):
+                judge.preflight()
+        except PluginError as error:
+            raise PluginError(
+                error.what, where=f"{suite.display_path}: judges.{name}", fix=error.fix
+            ) from error
+        identities[name] = judge.identity() if hasattr(judge, "identity") else None
+    return identities
 
 
 def _add_prepare(plan: Plan) -> None:
@@ -137,6 +149,20 @@ def _add_prepare(plan: Plan) -> None:
         "seed": plan.suite.seeds[0],
     }
     plan.add("prepare", params)
+    if not plan.store.has(plan.steps["prepare"].key):
+        plan.data_facts = tuple(_look_at(source) for source in _sources(plan.suite))
+
+
+def _sources(suite: Suite) -> list[SourceSpec]:
+    splits = (suite.data.train, suite.data.validation, suite.data.eval)
+    return [source for split in splits if isinstance(split, tuple) for source in split]
+
+
+def _look_at(source: SourceSpec) -> str:
+    facts = check_source(source)
+    rows = "rows not counted" if facts.rows is None else f"{facts.rows:,} rows"
+    columns = f" ({', '.join(facts.columns)})" if facts.columns else ""
+    return f"{source.label}: {rows}, {facts.format}{columns}"
 
 
 def _add_trial(plan: Plan, trial: Trial) -> None:
@@ -162,13 +188,18 @@ def _add_evaluate(plan: Plan, trial: Trial, evaluator: EvaluatorSpec) -> None:
     plan.add(f"evaluate {trial.label} {evaluator.name}", params, {"predictions": f"predict {trial.label}"})
 
 
-def _add_judge(plan: Plan, trial: Trial, judge: JudgeSpec) -> None:
+def _add_judge(plan: Plan, trial: Trial, judge: JudgeSpec, identity: Any) -> None:
     opponent = next(c for c in plan.suite.candidates if c.name == judge.against)
     rivals = trials(opponent)
     rival = next((r for r in rivals if r.seed == trial.seed), rivals[0])
     plan.add(
         f"judge {trial.label} {judge.name}",
-        {"judge": judge.plugin, "name": judge.name, "max_prompts": judge.max_prompts},
+        {
+            "judge": judge.plugin,
+            "identity": identity,
+            "name": judge.name,
+            "max_prompts": judge.max_prompts,
+        },
         {"candidate": f"predict {trial.label}", "opponent": f"predict {rival.label}"},
         {"cache": str(plan.store.root.parent / "verdicts.sqlite")},
     )

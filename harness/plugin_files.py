@@ -136,7 +136,7 @@ def _demand(kind: str, cls: type, location: str) -> None:
     if lacking := _lacking(kind, cls):
         missing = ", ".join(sorted(lacking))
         what = f"class {cls.__name__} is no {kind}: it lacks {missing}"
-        raise PluginError(what, where=location, fix=f"a {kind} has {_needs(kind)}")
+        raise PluginError(what, where=location, fix=f"needed are {_needs(kind)}")
     if not dataclasses.is_dataclass(cls):
         fix = "put @dataclass(frozen=True) above it"
         raise PluginError(f"class {cls.__name__} is not a dataclass", where=location, fix=fix)

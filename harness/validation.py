@@ -94,7 +94,7 @@ def _explain(error: ErrorDetails) -> tuple[str, str]:
         return f"expected {EXPECTED[kind]}, got {shown(given)}", _unquote(kind, given)
     if kind in BOUNDS:
         bound, words = BOUNDS[kind]
-        return f"must be {words} {context[bound]}, got {given}", ""
+        return f"must be {words} {context[bound]:g}, got {given}", ""
     if kind == "literal_error":
         return f"expected {context['expected']}, got {shown(given)}", ""
     if kind == "too_short":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +75,7 @@ class VerdictCache:
         # Readers do not wait for writers in WAL. With NORMAL a commit survives the process, though not a
         # power cut, in which the last verdicts may be lost but the file is not damaged.
         try:
-            _patiently(self._connection, "PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(SCHEMA)
         except sqlite3.Error:
@@ -89,17 +88,3 @@ class VerdictCache:
             yield
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             raise StoreError(f"the verdict cache {self.path} cannot be used: {error}") from error
-
-
-def _patiently(connection: sqlite3.Connection, statement: str) -> None:
-    """Run a statement that sqlite's own timeout does not cover: the change to WAL fails at once if busy."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            connection.execute(statement)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return

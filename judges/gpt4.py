@@ -14,15 +14,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from harness import Question, Verdict, option
-from harness.chat_server import ChatServer, RequestRefused
+from harness.chat_server import ChatServer, Reply, RequestRefused
 from harness.fences import fence, fill, nonce, transcript
+from harness.records import Choice
 from harness.store import digest
-
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletion
 
 INSTRUCTIONS = """\
 You compare two answers to the last turn of a conversation and decide which one is better.
@@ -51,7 +49,7 @@ Which answer is better?"""
 REFERENCE = "A reference answer, to check facts against; it is not one of the answers to judge:\n{text}\n\n"
 REPAIR = """\
 That reply cannot be used: {fault}. Reply again with one call of the function {function} or, if you \
-cannot call functions, with its arguments alone as one JSON object: {example}"""
+cannot call functions, with its arguments alone as one JSON object: {form}"""
 
 Winner = Literal["first", "second", "tie"]
 _CODE_BLOCK = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
@@ -74,6 +72,7 @@ class _Format:
     winners: Mapping[Any, Winner]
     properties: Mapping[str, Any]
     strict: bool
+    form: str
 
     def tool(self) -> dict[str, Any]:
         """The function as the wire wants it; the order of the properties is the order of the reply."""
@@ -92,9 +91,9 @@ class _Format:
         try:
             arguments = json.loads(text)
         except (ValueError, RecursionError):
-            raise _Unusable("it is not a function call with JSON arguments") from None
+            raise _Unusable("the reply is no function call with JSON arguments") from None
         if not isinstance(arguments, dict) or set(arguments) != set(self.properties):
-            raise _Unusable(f"its arguments are not exactly {' and '.join(self.properties)}")
+            raise _Unusable(f"the arguments are not exactly {' and '.join(self.properties)}")
         choice, explanation = arguments["choice"], arguments[self.text]
         # True == 1 == 1.0 in Python: the table alone would let them pass.
         if type(choice) not in (int, str) or choice not in self.winners:
@@ -114,6 +113,7 @@ _FORMATS = {
             "choice": {"type": "string", "enum": ["answer_1", "answer_2", "tie"]},
         },
         strict=True,
+        form='{"explanation": "...", "choice": "answer_1" or "answer_2" or "tie"}',
     ),
     "make_choice": _Format(
         function="make_choice",
@@ -127,6 +127,7 @@ _FORMATS = {
             "argument": {"type": "string", "description": "The reason for the choice."},
         },
         strict=False,
+        form='{"choice": 0 or 1 or 2, "argument": "..."}',
     ),
 }
 
@@ -138,7 +139,8 @@ class Gpt4:
     model: str = option("gpt-4o-2024-08-06", help="the judge's model; a dated id does not change unseen")
     base_url: str | None = option(None, help="the server; null: OPENAI_BASE_URL, or OpenAI itself")
     format: Literal["tool", "make_choice"] = option(
-        "tool", help="tool: explanation, then answer_1, answer_2 or tie; make_choice: 0, 1 or 2, then argument"
+        "tool",
+        help="tool: explanation, then answer_1, answer_2 or tie; make_choice: 0, 1 or 2, then argument",
     )
     show_reference: bool = option(False, help="show the reference answer to the judge")
     temperature: float | None = option(0.0, help="sampling temperature; null: not sent")
@@ -149,7 +151,7 @@ class Gpt4:
         8, help="retries after a timeout, a lost connection, 408, 409, 429 or 5xx", changes_result=False
     )
     concurrency: int = option(8, help="requests in flight at once", changes_result=False)
-    price: dict[str, float] | None = option(
+    price: Mapping[str, float] | None = option(
         None, help="USD per million tokens, {input: 2.5, output: 10}; null: unknown", changes_result=False
     )
 
@@ -176,7 +178,7 @@ class Gpt4:
         """One request, and one more if the reply is not valid; StageError if the server fails."""
         expected = _FORMATS[self.format]
         messages = self._messages(question, first, second)
-        replies: list[ChatCompletion] = []
+        replies: list[Reply] = []
         while True:
             try:
                 replies.append(self._server.complete(self._request(messages, expected)))
@@ -187,7 +189,7 @@ class Gpt4:
             except _Unusable as unusable:
                 if unusable.final or len(replies) == 2:
                     return self._verdict("unparsed", str(unusable), replies)
-                messages += _repair(_text(replies[-1]), str(unusable), expected)
+                messages += _repair(replies[-1], str(unusable), expected)
 
     def _messages(self, question: Question, first: str, second: str) -> list[dict[str, str]]:
         """Instructions, then all that others wrote, behind fences."""
@@ -215,62 +217,47 @@ class Gpt4:
             **{name: value for name, value in sampling.items() if value is not None},
         }
 
-    def _verdict(self, choice: Choice, reason: str, replies: Sequence[ChatCompletion]) -> Verdict:
-        used = [reply.usage for reply in replies if reply.usage]
-        read, written = sum(u.prompt_tokens or 0 for u in used), sum(u.completion_tokens or 0 for u in used)
+    def _verdict(self, choice: Choice, reason: str, replies: Sequence[Reply]) -> Verdict:
+        read = sum(reply.prompt_tokens for reply in replies)
+        written = sum(reply.completion_tokens for reply in replies)
         cost = None
         if self.price is not None:
             cost = (read * self.price["input"] + written * self.price["output"]) / 1e6
-        raw = "\n--- asked again ---\n".join(map(_text, replies))
+        raw = "\n--- asked again ---\n".join(map(_said, replies))
         clean = self._server.redacted
         return Verdict(choice, clean(reason), clean(raw), read, written, cost)
 
 
-def _read(reply: ChatCompletion, expected: _Format) -> tuple[Winner, str]:
+def _read(reply: Reply, expected: _Format) -> tuple[Winner, str]:
     """Winner and explanation; _Unusable says what is wrong with the reply."""
-    choice = reply.choices[0]
-    if refusal := choice.message.refusal:
-        raise _Unusable(f"refused: {refusal}", final=True)
-    if choice.finish_reason == "content_filter":
-        raise _Unusable("refused: the server's content filter stops the reply", final=True)
+    if reply.refusal or reply.finish_reason == "content_filter":
+        raise _Unusable(f"refused: {reply.refusal or 'stopped by a content filter'}", final=True)
     try:
         return expected.read(_arguments(reply, expected))
-    except _Unusable as unusable:
-        if choice.finish_reason == "length":
-            raise _Unusable("cut off: the reply has reached max_tokens") from unusable
+    except _Unusable:
+        if reply.finish_reason == "length":
+            raise _Unusable("the reply was cut off at max_tokens") from None
         raise
 
 
-def _arguments(reply: ChatCompletion, expected: _Format) -> str:
-    """The arguments of the one call; where a server knows no tools, the reply itself or its code block."""
-    names = [name for name, _ in _calls(reply)]
-    text = _text(reply)
-    if names:
-        if names != [expected.function]:
-            raise _Unusable(f"it is not one call of {expected.function}")
-        return text
-    if not text.strip():
-        raise _Unusable("empty reply")
-    block = _CODE_BLOCK.fullmatch(text)
-    return block[1] if block else text
+def _arguments(reply: Reply, expected: _Format) -> str:
+    """The arguments of the one call or, from a server that knows no tools, the whole text or code block."""
+    if reply.calls:
+        if [name for name, _ in reply.calls] != [expected.function]:
+            raise _Unusable(f"the reply is not one call of {expected.function}")
+        return reply.calls[0][1]
+    if not reply.text.strip():
+        raise _Unusable("the reply is empty")
+    block = _CODE_BLOCK.fullmatch(reply.text)
+    return block[1] if block else reply.text
 
 
-def _calls(reply: ChatCompletion) -> list[tuple[str, str]]:
-    """Name and arguments of each function that is called; some servers send arguments as an object."""
-    calls = [getattr(call, "function", None) for call in reply.choices[0].message.tool_calls or []]
-    named = [(call.name, call.arguments) if call else ("", "") for call in calls]
-    return [(name, text if isinstance(text, str) else json.dumps(text)) for name, text in named]
+def _said(reply: Reply) -> str:
+    """A reply as it came."""
+    return "\n".join(arguments for _, arguments in reply.calls) or reply.text or reply.refusal
 
 
-def _text(reply: ChatCompletion) -> str:
-    """What the model said, as it came: the arguments of its calls, or its text, or its refusal."""
-    message = reply.choices[0].message
-    called = "\n".join(arguments for _, arguments in _calls(reply))
-    return called or message.content or message.refusal or ""
-
-
-def _repair(said: str, fault: str, expected: _Format) -> list[dict[str, str]]:
-    example = json.dumps({name: _EXAMPLE[kind["type"]] for name, kind in expected.properties.items()})
-    wish = fill(REPAIR, {"fault": fault, "function": expected.function, "example": example})
-    # An empty turn is refused by some servers.
-    return [{"role": "assistant", "content": said or "(nothing)"}, {"role": "user", "content": wish}]
+def _repair(reply: Reply, fault: str, expected: _Format) -> list[dict[str, str]]:
+    wish = fill(REPAIR, {"fault": fault, "function": expected.function, "form": expected.form})
+    # Some servers refuse an empty turn.
+    return [{"role": "assistant", "content": _said(reply) or "..."}, {"role": "user", "content": wish}]

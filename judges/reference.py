@@ -8,6 +8,7 @@ works, and little more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness import Question, Verdict, option
 
@@ -18,7 +19,9 @@ ROUNDING = 1e-9
 class Reference:
     """Prefers the answer nearer to the reference by chrF: likeness to one text, not quality."""
 
-    margin: float = option(0.0, help="a difference of this much or less is a tie, in points of chrF (0 to 100)")
+    margin: float = option(
+        0.0, help="a difference of this much or less is a tie, in points of chrF (0 to 100)"
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin <= 100:
@@ -26,11 +29,15 @@ class Reference:
 
     def compare(self, question: Question, first: str, second: str) -> Verdict:
         """The nearer answer; a tie where they are equally near, within `margin`."""
-        from sacrebleu.metrics import CHRF
-
-        chrf = CHRF()
-        one, two = (chrf.sentence_score(answer, [question.reference]).score for answer in (first, second))
+        one, two = _chrf(first, question.reference), _chrf(second, question.reference)
         reason = f"chrF to the reference: first {one:.2f}, second {two:.2f}"
         if abs(one - two) <= max(self.margin, ROUNDING):
             return Verdict("tie", reason, cost_usd=0.0)
         return Verdict("first" if one > two else "second", reason, cost_usd=0.0)
+
+
+@lru_cache(maxsize=4096)  # each answer comes twice, once in either order
+def _chrf(answer: str, reference: str) -> float:
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().sentence_score(answer, [reference]).score)

@@ -21,7 +21,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from harness.errors import InputError
+from harness.errors import InputError, OutOfMemory
 from harness.modeling.adapters import add_adapter
 from harness.modeling.generation import Decoder
 from harness.modeling.language_model import TransformersLanguageModel
@@ -245,6 +245,14 @@ def test_answers_get_what_room_the_model_has(tiny_llama: Path) -> None:
     assert model.generate(messages(["7" * 500]), Decoding({}))[0].error
 
 
+def test_an_empty_prompt_is_an_error_of_its_own_row(tiny_llama: Path) -> None:
+    model = always(tiny_llama, "a", Prompting("jinja", "{{ messages[0]['content'] }}", 256))
+    asked = messages(["", "Why?"])
+    assert [c.error for c in model.generate(asked, Decoding({}))] == ["the prompt is empty", None]
+    sums = model.score([(asked[0], ""), (asked[0], "A")])
+    assert [total and total.tokens for total in sums] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -303,6 +311,22 @@ def test_a_model_in_training_stays_in_training(tiny_llama: Path) -> None:
     language_model.generate(messages(PROMPTS[:2]), Decoding({"max_new_tokens": 3}))
     assert model.training
     assert model.is_activation_checkpointing
+
+
+def test_running_out_of_memory_says_what_to_change(tiny_llama: Path) -> None:
+    ref = ModelRef(str(tiny_llama))
+    model = load_model(ref, device=CPU).train()
+
+    def exhaust(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    model.lm_head.register_forward_hook(exhaust)
+    language_model = TransformersLanguageModel(model, load_tokenizer(ref), Prompting("chat", "", 256))
+    with pytest.raises(OutOfMemory, match=r"a batch of 2: .* lower training\.per_device_eval_batch_size"):
+        language_model.generate(messages(PROMPTS[:2]), Decoding({}))
+    with pytest.raises(OutOfMemory, match="a batch of 1: "):
+        language_model.score([(messages(PROMPTS)[0], "Blue.")])
+    assert model.training
 
 
 @pytest.mark.slow

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -26,6 +28,7 @@ from transformers import (
 )
 
 from harness.errors import ModelError, StageError
+from harness.modeling import likelihood
 from harness.modeling.adapters import add_adapter
 from harness.modeling.batching import Batch, collate
 from harness.modeling.language_model import TransformersLanguageModel
@@ -116,6 +119,13 @@ def test_value_and_gradient_equal_those_of_full_logits(name: str, adapter: bool)
     assert losses.row.bincount().tolist() == [sum(row.supervised) for row in rows]
     mine, theirs = (torch.cat([part.flatten() for part in parts]) for parts in (gradient, expected_gradient))
     assert (mine - theirs).norm() / theirs.norm() < 1e-5
+
+
+def test_losses_made_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = model_of("llama"), collate(random_rows([30, 30, 17]), 0, device=CPU)
+    whole = token_losses(model, batch).nll
+    monkeypatch.setattr(likelihood, "TARGETS_AT_ONCE", 7)
+    assert torch.equal(token_losses(model, batch).nll, whole)
 
 
 def test_logits_are_made_for_targets_alone() -> None:
@@ -342,6 +352,16 @@ def test_what_is_wrong_with_a_model_is_one_line(
         load_model(ModelRef(str(folder)), device=CPU)
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(str(folder))
+
+
+def test_weights_that_are_not_in_the_file_are_not_made_up(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_llama, folder)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"], tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack 2 tensors, model\.layers\.1\.mlp\.up_proj\.weight first"):
+        load_model(ModelRef(str(folder)), device=CPU)
 
 
 def test_a_folder_without_tokenizer_is_one_line(tmp_path: Path) -> None:

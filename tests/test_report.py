@@ -1,264 +1,657 @@
-"""The report: every number and word of results.json on the page, hostile text as text, the same bytes twice."""
+"""The report: every number of results.json on the page, hostile text as text, the same bytes twice."""
 
 from __future__ import annotations
 
+import base64
+import copy
 import csv
+import hashlib
 import io
 import json
 import math
-import random
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_inputs import METRICS, TUNED, make_report_input
+from rich.console import Console
 
 from harness.errors import InputError
 from harness.report import format as fmt
 from harness.report import render, terminal
+from harness.report.charts.loss import downsample
+from harness.report.charts.tradeoff import pareto_front
+from harness.report.examples import TEXT_LIMIT, load_examples
+from harness.report.text import csv_text, markdown, name_of, script_json, visible
 
-# A realistic run, made up by formula: base, five tuned candidates and one that failed
-
-METRICS = [
-    ("perplexity", "perplexity", "", False),
-    ("bits_per_byte", "bits per byte", "bits/byte", False),
-    ("token_accuracy", "token accuracy", "%", True),
-    ("bleu", "BLEU", "", True),
-    ("chrf", "chrF", "", True),
-    ("exact_match", "exact match", "%", True),
-]
-TUNED = [
-    ("qlora-r16", "qlora", 1.00, 96.0),
-    ("lora-r16", "lora", 1.02, 71.0),
-    ("full", "full", 1.06, 143.0),
-    ("lora-r4", "lora", 1.22, 66.0),
-    ("last2", "freeze", 1.55, 38.5),
-]
-BASE_VALUES = {"perplexity": 38.4, "bits_per_byte": 1.61, "token_accuracy": 0.413, "bleu": 2.1, "chrf": 17.9, "exact_match": 0.008}
-BEST_VALUES = {"perplexity": 9.83, "bits_per_byte": 1.007, "token_accuracy": 0.614, "bleu": 19.4, "chrf": 41.2, "exact_match": 0.183}
-WORDS = (
-    "the model answers with a short list of steps that a reader can follow at home without any special tools "
-    "first warm the pan then pour a little batter and wait until the edge turns brown before it is turned over"
-).split()
-QUESTIONS = ["Describe how {} is made.", "Explain why {} matters, in two sentences.", "Write a haiku about {}.", "List three uses of {}."]
-THINGS = ["bread", "steel", "a sonnet", "rain", "compost", "a suspension bridge", "paper", "cheese", "glass", "a lighthouse"]
-SUITE_TEXT = "name: instruction-tuning\nmodel: ../models/small-en\ndata: alpaca.json\njudges: [reference, gpt4]\nrank_by: perplexity\n"
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }} {% include 'x' %} ${7*7}",
+    "<!-- <script> ]]> </style></title></textarea>",
+    "javascript:alert(1)",
+    "null \x00 bell \x07 escape \x1b[31m del \x7f",
+    "over\u202eride \u2066isolate\u2069 line\u2028sep \ufeffbom",
+    "a" * 100_000,
+)
 
 
-def make_report_input(folder: Path, *, examples: int = 120, tuned: list[Any] | None = None, seed: int = 7) -> Path:
-    """Write results.json and examples.jsonl, as the rank stage would, into `folder`."""
-    rng = random.Random(seed)
-    chosen = TUNED if tuned is None else tuned
-    results = make_results(chosen, examples, rng)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False))
-    names = ["base", *(name for name, *_ in chosen)]
-    with (folder / "examples.jsonl").open("w") as file:
-        for number in range(examples):
-            file.write(json.dumps(make_example(number, names, rng), ensure_ascii=False) + "\n")
-    return folder
+class Page(HTMLParser):
+    """Tags in order, attributes, and the cells of the board."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.rows: list[list[tuple[dict[str, str], str]]] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self._open: list[str] = []
+        self._in_board = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        given = {key: value or "" for key, value in attrs}
+        self.tags.append(tag)
+        self.attributes += given.items()
+        self._open.append(tag)
+        self._in_board |= given.get("id") == "leaderboard"
+        if self._in_board and tag == "tr":
+            self.rows.append([])
+        if self._in_board and tag in ("td", "th"):
+            self.rows[-1].append((given, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self._in_board = False
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script" and data.strip():
+            self.scripts.append(data)
+        elif self._open and self._open[-1] == "style" and data.strip():
+            self.styles.append(data)
+        elif self._in_board and self.rows and self.rows[-1]:
+            attributes, text = self.rows[-1][-1]
+            self.rows[-1][-1] = attributes, " ".join(f"{text} {data}".split())
 
 
-def make_results(tuned: list[Any], n: int, rng: random.Random) -> dict[str, Any]:
-    candidates = [_base(n), *(_tuned(place, *spec, n, rng) for place, spec in enumerate(tuned, start=1)), _failed()]
-    judges = [
-        {"name": "reference", "against": "base", "signature": "metric:chrf|margin:0.0"},
-        {"name": "gpt4", "against": "base", "signature": "model:gpt-4o-2024-08-06|prompt:3f2a91c0|temperature:0"},
-    ]
-    return {
-        "schema": 1,
-        "suite": {
-            "name": "instruction-tuning",
-            "description": "Which way of fine-tuning a small English model on a thousand instructions is worth its cost?",
-            "text": SUITE_TEXT,
-            "rank_by": "perplexity",
-        },
-        "data": {
-            "sources": [
-                {"path": "/home/someone/data/alpaca.json", "format": "alpaca",
-                 "columns": {"instruction": "instruction", "input": "input", "output": "output"},
-                 "rows": 999, "unusable": 3, "reasons": {"empty answer": 3}}
-            ],
-            "rows": {"train": 836, "validation": 42, "eval": n},
-            "overlap": {"exact": 1, "near": 4, "action": "remove"},
-            "train_duplicates": 2, "eval_dropped_too_long": 0, "eval_sha256": "9f2b" * 16,
-            "longest": {"train": 912, "eval": 611},
-        },
-        "metrics": [
-            {"name": name, "label": label, "unit": unit, "higher_is_better": up, "signature": f"{name}|level:corpus|version:1"}
-            for name, label, unit, up in METRICS
-        ],
-        "judges": judges,
-        "candidates": candidates,
-        "pairs": _pairs(candidates),
-        "findings": [
-            "qlora-r16, lora-r16 and full lead by perplexity and cannot be told apart.",
-            "Every tuned candidate is better than base: perplexity falls from 38.4 to between 9.83 and 15.2.",
-            "last2 trained fastest (38.5 s) and is worse than the leaders.",
-        ],
-        "environment": {
-            "python": "3.13.5", "platform": "Linux x86_64", "cpu": "2 cores", "gpus": [],
-            "packages": {"torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2"}, "harness": "0.1.0",
-        },
-        "warnings": ["5 rows of train were too like a row of eval and were removed."],
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A realistic finished run, rendered."""
+    made = make_report_input(tmp_path_factory.mktemp("report"))
+    assert render(made) == made / "index.html"
+    return made
 
 
-def _score(name: str, value: float, n: int, spread: float = 0.04) -> dict[str, Any]:
-    half = spread * abs(value) + 0.004
-    unscored = 2 if name == "bits_per_byte" else 0
-    return {"value": value, "low": max(value - half, 0.0), "high": value + 1.1 * half, "n": n - unscored,
-            "unscored": unscored, "per_seed": [value]}  # fmt: skip
+@pytest.fixture(scope="module")
+def results(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "results.json").read_text()))
 
 
-def _base(n: int) -> dict[str, Any]:
-    return {
-        "name": "base", "status": "ok", "failure": None, "backend": "torch", "method": None, "model": "small-en",
-        "recipe": {"generation": {"max_new_tokens": 128}}, "seeds": [0], "rank": None,
-        "scores": {name: _score(name, value, n) for name, value in BASE_VALUES.items()},
-        "differences": {}, "win_rates": {}, "training": None,
-        "costs": {"train_seconds": None, "seconds": {}, "tokens_per_second": None, "peak_memory_bytes": None,
-                  "memory_kind": None, "trainable_parameters": 0, "total_parameters": 14_200_000,
-                  "artifact_bytes": None, "predict_seconds": 21.4, "device": "cpu"},
-        "badges": [], "warnings": [],
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text())
 
 
-def _tuned(place: int, name: str, method: str, worse: float, seconds: float, n: int, rng: random.Random) -> dict[str, Any]:
-    values = {
-        key: (best * worse if not up else BASE_VALUES[key] + (best - BASE_VALUES[key]) / worse**1.5)
-        for (key, _, _, up), best in zip(METRICS, BEST_VALUES.values(), strict=True)
+def render_changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A small run whose results.json was changed, rendered."""
+    make_report_input(folder, examples=4)
+    results = json.loads((folder / "results.json").read_text())
+    change(results)
+    (folder / "results.json").write_text(json.dumps(results))
+    return render(folder)
+
+
+# Numbers
+
+
+def test_every_score_stands_on_the_board(page: Page, results: dict[str, Any]) -> None:
+    heads = [text.split(" ↑")[0].split(" ↓")[0] for _, text in page.rows[0]]
+    for candidate, row in zip(results["candidates"][:-1], page.rows[1:-1], strict=True):
+        assert row[0][1].startswith(candidate["name"])
+        cells = dict(zip(heads, row, strict=True))
+        for name, label, unit, _ in METRICS:
+            score, (attributes, text) = candidate["scores"][name], cells[label]
+            if "missing" in score:
+                assert attributes["data-value"] == ""
+                assert text == f"missing {score['missing']}"
+                continue
+            assert float(attributes["data-value"]) == score["value"]
+            assert text.startswith(fmt.score(score["value"], unit, score["low"], score["high"]))
+            assert fmt.interval(score["value"], score["low"], score["high"], unit) in text
+            difference = candidate["differences"].get(name)
+            if difference:
+                assert f"{fmt.difference(difference['value'], unit)} {difference['verdict']}" in text
+
+
+def test_every_win_rate_and_cost_stands_on_the_board(page: Page, results: dict[str, Any]) -> None:
+    costs = {
+        "train time": "train_seconds",
+        "tokens/s": "tokens_per_second",
+        "peak memory": "peak_memory_bytes",
+        "trainable": "trainable_parameters",
+        "artifact": "artifact_bytes",
     }
-    scores: dict[str, Any] = {key: _score(key, value, n) for key, value in values.items()}
-    if name == "last2":
-        scores["exact_match"] = {"missing": "ValueError: no answer ended within the limit"}
-    adapters = method in ("lora", "qlora")
-    trainable = {"lora": 320_000, "qlora": 320_000, "freeze": 3_100_000, "full": 14_200_000}[method]
-    method_options = {"lora": {"r": 16 if "16" in name else 4, "lora_alpha": 32}} if adapters else {}
-    return {
-        "name": name, "status": "ok", "failure": None, "backend": "torch", "method": method, "model": "small-en",
-        "recipe": {"method": method_options,
-                   "training": {"learning_rate": 2e-4 if adapters else 2e-5, "num_train_epochs": 3, "optim": "adamw_torch"},
-                   "generation": {"max_new_tokens": 128}},
-        "seeds": [0], "rank": [1, 3] if place <= 3 else [place, place],
-        "scores": scores,
-        "differences": {key: _difference(key, value - BASE_VALUES[key], n) for key, value in values.items() if "value" in scores[key]},
-        "win_rates": {"reference": _win_rate(0.86 - 0.06 * place, 0.93, 0.0, n), "gpt4": _win_rate(0.74 - 0.05 * place, 0.78 - 0.05 * place, 0.02 if place < 5 else 0.13, n)},
-        "training": _training(worse, seconds, rng),
-        "costs": {"train_seconds": seconds, "seconds": {"load": 1.2, "train": seconds - 3, "validate": 1.8},
-                  "tokens_per_second": 310_000 / seconds, "peak_memory_bytes": 612_000_000 + 2_000_000 * int(seconds),
-                  "memory_kind": "process RSS", "trainable_parameters": trainable, "total_parameters": 14_200_000,
-                  "artifact_bytes": 4 * trainable, "predict_seconds": 24.0, "device": "cpu"},
-        "badges": ["float32", "batch 16"] + (["2 rows truncated"] if method == "full" else []),
-        "warnings": ["validation loss was still falling at the end"] if method == "freeze" else [],
+    heads = [text.split(" ↑")[0].split(" ↓")[0] for _, text in page.rows[0]]
+    for candidate, row in zip(results["candidates"][1:-1], page.rows[2:-1], strict=True):
+        cells = dict(zip(heads, row, strict=True))
+        for judge, rates in candidate["win_rates"].items():
+            attributes, text = cells[f"{judge} win rate"]
+            assert float(attributes["data-value"]) == rates["rules"]["average"]["value"]
+            assert text.endswith(rates["verdict"])
+        for label, key in costs.items():
+            assert float(cells[label][0]["data-value"]) == candidate["costs"][key]
+
+
+def test_base_is_first_and_the_failed_row_gives_stage_and_reason(page: Page, results: dict[str, Any]) -> None:
+    assert page.rows[1][1][1] == "base"
+    assert page.rows[1][2][1].startswith("38.4")
+    failure = results["candidates"][-1]["failure"]
+    assert [text for _, text in page.rows[-1]][1:] == ["failed", f"train {failure['message']}"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (fmt.score(9.834, ""), "9.83"),
+        (fmt.score(38.4, "", 36.0, 41.0), "38.4"),
+        (fmt.score(10.312, "", 10.309, 10.315), "10.312"),
+        (fmt.score(1234.5, ""), "1,234"),
+        (fmt.score(0.0, ""), "0"),
+        (fmt.score(0.413, "%"), "41.3%"),
+        (fmt.score(math.inf, ""), "∞"),
+        (fmt.score(None, "%"), "n/a"),
+        (fmt.interval(0.5, 0.412, 0.588, "%"), "41.2 – 58.8%"),
+        (fmt.interval(9.83, 9.4, 10.3, ""), "9.40 – 10.30"),
+        (fmt.interval(9.83, None, None, ""), ""),
+        (fmt.half_width(9.83, 9.4, 10.2, ""), "±0.40"),
+        (fmt.difference(-0.4231, ""), "−0.423"),
+        (fmt.difference(0.031, "%"), "+3.1 pt"),
+        (fmt.difference(0.0, "%"), "0.0 pt"),
+        (fmt.difference(-0.00001, "%"), "0.0 pt"),
+        (fmt.difference_interval(-0.2, 1.31, ""), "−0.20 to +1.31"),
+        (fmt.p_value(0.0004), "p < 0.001"),
+        (fmt.p_value(0.0321), "p = 0.032"),
+        (fmt.seconds(0.82), "0.8s"),
+        (fmt.seconds(9.99), "10s"),
+        (fmt.seconds(83), "1m 23s"),
+        (fmt.seconds(3599.7), "1h 00m"),
+        (fmt.seconds(7500), "2h 05m"),
+        (fmt.size(512), "512 B"),
+        (fmt.size(12_340_000), "12.3 MB"),
+        (fmt.size(1_204_000_000), "1.20 GB"),
+        (fmt.parameters(6_738_000_000), "6.74B"),
+        (fmt.parameters(0), "0"),
+        (fmt.ranks([1, 3]), "1–3"),
+        (fmt.ranks([2, 2]), "2"),
+        (fmt.share(math.nan), "n/a"),
+        (fmt.dollars(0.0123), "$0.0123"),
+        (fmt.dollars(12.5), "$12.50"),
+    ],
+)
+def test_numbers_as_text(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+def test_what_is_undefined_is_missing_and_never_zero(tmp_path: Path) -> None:
+    def undefine(results: dict[str, Any]) -> None:
+        results["candidates"][1]["scores"]["bleu"] = {
+            "value": None, "low": None, "high": None, "n": 0, "unscored": 4, "per_seed": [None],
+        }  # fmt: skip
+        results["candidates"][1]["differences"]["bleu"] = {"missing": "no example in common"}
+        results["candidates"][2]["win_rates"]["gpt4"] = {"missing": "none of 4 pairs was readable"}
+
+    rows = Page(render_changed(tmp_path, undefine).read_text()).rows
+    bleu = next(i for i, (_, text) in enumerate(rows[0]) if text.startswith("BLEU"))
+    gpt4 = next(i for i, (_, text) in enumerate(rows[0]) if text.startswith("gpt4"))
+    assert rows[2][bleu][1] == "missing not a finite number (n/a)"
+    assert rows[2][bleu][0]["data-value"] == ""
+    assert rows[3][gpt4][1] == "missing none of 4 pairs was readable"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.update(judges=[], pairs=[], findings=[], warnings=[]),
+        lambda r: r.update(candidates=r["candidates"][:1], pairs=[]),
+        lambda r: r["candidates"][0].update(status="failed", failure={"stage": "predict", "message": "x"}),
+        lambda r: [c.update(training=None, rank=None, costs={}) for c in r["candidates"]],
+        lambda r: r["suite"].update(rank_by="gpt4"),
+        lambda r: r["suite"].update(rank_by="unknown"),
+        lambda r: r.update(data={}),
+        lambda r: r["suite"].pop("overrides"),
+    ],
+    ids=[
+        "no judges",
+        "base alone",
+        "base failed",
+        "not trained",
+        "by judge",
+        "by unknown",
+        "no data",
+        "plain",
+    ],
+)
+def test_a_run_with_less_to_show_renders(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    page = Page(render_changed(tmp_path, change).read_text())
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(page.rows) == 1 + len(results["candidates"])
+
+
+# One file, nothing asked of anyone, nothing run but our own script
+
+
+def test_rendered_twice_is_byte_identical_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "other" / "place"
+    elsewhere.mkdir(parents=True)
+    for name in ("results.json", "examples.jsonl"):
+        (elsewhere / name).write_bytes((folder / name).read_bytes())
+    render(elsewhere)
+    for name in ("index.html", "leaderboard.md", "leaderboard.csv"):
+        assert (elsewhere / name).read_bytes() == (folder / name).read_bytes()
+        assert str(tmp_path).encode() not in (elsewhere / name).read_bytes()
+    assert {p.name for p in elsewhere.iterdir()} == {
+        "results.json", "examples.jsonl", "index.html", "leaderboard.md", "leaderboard.csv",
     }  # fmt: skip
 
 
-def _failed() -> dict[str, Any]:
-    return {
-        "name": "lora-wrong", "status": "failed",
-        "failure": {"stage": "train", "message": "ModelError: target_modules: 'query_key' matches no module; try 'all-linear'"},
-        "backend": "torch", "method": "lora", "model": "small-en",
-        "recipe": {"method": {"lora": {"target_modules": ["query_key"]}}}, "seeds": [0], "rank": None,
-        "scores": {}, "differences": {}, "win_rates": {}, "training": None, "costs": {}, "badges": [], "warnings": [],
-    }  # fmt: skip
+def test_folders_of_the_machine_are_not_shown(folder: Path) -> None:
+    assert "/home/someone" in (folder / "results.json").read_text()
+    assert "/home/someone" not in (folder / "index.html").read_text()
 
 
-def _difference(name: str, value: float, n: int) -> dict[str, Any]:
-    half = 0.08 * abs(value) + 0.002
-    up = {key: up for key, _, _, up in METRICS}[name]
-    return {"against": "base", "value": value, "low": value - half, "high": value + half, "n": n, "p_value": 0.0001,
-            "p_adjusted": 0.0006, "verdict": "better" if (value > 0) is up else "worse"}  # fmt: skip
+def test_the_policy_allows_our_script_and_style_alone(page: Page) -> None:
+    policy = next(value for key, value in page.attributes if key == "content" and "default-src" in value)
+    _, script = page.scripts
+    for content in (script, *page.styles):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
 
 
-def _win_rate(value: float, consistency: float, unparsed: float, n: int) -> dict[str, Any]:
-    def rate(v: float, kept: int) -> dict[str, Any]:
-        return {"value": v, "low": max(v - 0.08, 0.0), "high": min(v + 0.08, 1.0), "n": kept}
-
-    rest = 1 - consistency
-    return {
-        "against": "base", "n": n,
-        "rules": {"average": rate(value, n), "tie_on_disagreement": rate(0.5 + (value - 0.5) * 0.8, n),
-                  "consistent_only": rate(min(value + 0.04, 1), int(n * consistency))},
-        "consistency": consistency, "flips_to_first": rest * 0.6, "flips_to_second": rest * 0.1, "win_tie": rest * 0.3,
-        "unparsed": unparsed, "p_value": 0.004, "p_adjusted": 0.012 if value > 0.58 else 0.21,
-        "verdict": "better" if value > 0.58 else "cannot be told apart", "cost_usd": None, "from_cache": 0,
-    }  # fmt: skip
+def test_nothing_is_fetched(folder: Path, page: Page) -> None:
+    names = {key for key, _ in page.attributes}
+    assert not names & {"src", "srcset", "style", "action", "data", "poster", "background"}
+    assert not [name for name in names if name.startswith("on")]
+    targets = {value for key, value in page.attributes if key == "href"}
+    assert all(target.startswith("#") or target == "data:," for target in targets)
+    assert not re.search(r"@import|url\(", page.styles[0])
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch\(", page.scripts[1]
+    )
 
 
-def _training(worse: float, seconds: float, rng: random.Random) -> dict[str, Any]:
-    def loss(step: int) -> float:
-        return 1.9 * worse + 2.2 * math.exp(-step / 60)
-
-    curve = [
-        {"step": s, "epoch": s / 100, "loss": loss(s) + rng.gauss(0, 0.06), "learning_rate": 2e-4, "grad_norm": 1.0,
-         "tokens_per_second": 310_000 / seconds}
-        for s in range(1, 301)
-    ]  # fmt: skip
-    validation = [
-        {"step": s, "loss": loss(s) + 0.08,
-         "samples": [{"id": "v1", "prompt": "Name a colour of the sky.", "answer": f"The sky is blue, at step {s}."}]}
-        for s in (100, 200, 300)
-    ]  # fmt: skip
-    return {
-        "steps": 300, "epochs": 3.0, "tokens_seen": 310_000, "tokens_supervised": 214_000, "rows_used": 836,
-        "rows_truncated": 2, "rows_dropped": 0, "effective_batch_size": 16, "final_train_loss": loss(300),
-        "best_step": 300, "best_validation_loss": loss(300) + 0.08,
-        "dtypes": {"weights": "float32", "compute": "float32"}, "curve": curve, "validation": validation,
-    }  # fmt: skip
+# Hostile text
 
 
-def _pairs(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    known = [c for c in candidates if c["status"] == "ok"]
-    pairs = []
-    for i, a in enumerate(known):
-        for b in known[i + 1 :]:
-            value = a["scores"]["perplexity"]["value"] - b["scores"]["perplexity"]["value"]
-            real = abs(value) > 1
-            pairs.append(
-                {"metric": "perplexity", "a": a["name"], "b": b["name"], "value": value, "low": value - 0.5,
-                 "high": value + 0.5, "p_value": 0.001 if real else 0.4, "p_adjusted": 0.004 if real else 0.8,
-                 "verdict": ("a" if value < 0 else "b") if real else "cannot be told apart", "n": 120}
-            )  # fmt: skip
-    return pairs
+FREE_TEXT = frozenset(
+    (
+        *("description", "text", "message", "signature", "label", "answer", "prompt", "content", "reference"),
+        *("error", "reason", "raw", "missing", "path", "train", "held_out", "platform", "cpu", "backend"),
+        *("model", "template", "memory_kind", "findings", "warnings", "badges", "overrides"),
+    )
+)
 
 
-def make_example(number: int, names: list[str], rng: random.Random) -> dict[str, Any]:
-    """One line of examples.jsonl; every seventh makes the judge gpt4 flip for the second candidate."""
-    question = QUESTIONS[number % 4].format(THINGS[number % 10])
+def poison(value: Any, text: str) -> Any:
+    """The value with `text` appended to all that a model, a file or a person may have written freely."""
+    if isinstance(value, dict):
+        return {
+            key: _append(inner, text) if key in FREE_TEXT else poison(inner, text)
+            for key, inner in value.items()
+        }
+    return [poison(inner, text) for inner in value] if isinstance(value, list) else value
 
-    def words(count: int) -> str:
-        return " ".join(rng.choice(WORDS) for _ in range(count)).capitalize() + "."
 
-    answers = {name: _answer(words(rng.randint(15, 60)), rng) for name in names}
-    if number == 5:
-        answers[names[1]] = {"text": None, "error": "no reply within 60 s", "finish_reason": "", "tokens": 0, "scores": {}}
-    verdicts = {
-        "reference": {name: _orders(rng.random() < 0.8, False, "chrF 41.2 against 17.3") for name in names[1:]},
-        "gpt4": {
-            name: _orders(rng.random() < 0.7, name == names[1] and number % 7 == 0, "It keeps to the question; " + words(12))
-            for name in names[1:]
-        },
+def _append(value: Any, text: str) -> Any:
+    if isinstance(value, str):
+        return f"{value} {text}"
+    if isinstance(value, list) and all(isinstance(inner, str) for inner in value):
+        return [f"{inner} {text}" for inner in value]
+    return poison(value, text)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:20]))
+def test_hostile_text_changes_no_tag(folder: Path, page: Page, tmp_path: Path, text: str) -> None:
+    results = poison(json.loads((folder / "results.json").read_text()), text)
+    lines = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()[:6]]
+    examples = "".join(json.dumps(poison(line, text)) + "\n" for line in lines)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "examples.jsonl").write_text(examples)
+    poisoned = render(tmp_path).read_text()
+    parsed = Page(poisoned)
+    assert parsed.tags == page.tags
+    assert {key for key, _ in parsed.attributes} == {key for key, _ in page.attributes}
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]", poisoned)
+    data = json.loads(parsed.scripts[0])
+    assert data["examples"][0]["answers"][1]["text"].endswith(visible(text))
+
+
+def test_hostile_names_show_as_names(tmp_path: Path) -> None:
+    name = HOSTILE[0]
+
+    def rename(results: dict[str, Any]) -> None:
+        results["suite"]["name"] = name
+        results["candidates"][1]["name"] = name
+        for pair in results["pairs"]:
+            pair.update({side: name for side in "ab" if pair[side] == TUNED[0][0]})
+
+    page = Page(render_changed(tmp_path, rename).read_text())
+    assert page.rows[2][0][1].startswith(name)
+    assert len(page.scripts) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain\n\tkept", "plain\n\tkept"),
+        ("two\r\nlines", "two\nlines"),
+        ("a\x00b\x1b", "a␀b␛"),
+        ("\x7f\x85", "␡⟨U+0085⟩"),
+        ("\u202egnp.exe", "⟨U+202E⟩gnp.exe"),
+        ("\ud800", "\ufffd"),
+        ("שלום 你好 👩‍🔬", "שלום 你好 👩‍🔬"),
+    ],
+)
+def test_acting_characters_become_visible(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+def test_script_json_cannot_end_its_element() -> None:
+    value = {"a": "</script><!--&\u2028\u2029"}
+    assert not set("<>&\u2028\u2029") & set(script_json(value))
+    assert json.loads(script_json(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/x/data.json", "data.json"),
+        ("C:\\x\\data.json", "data.json"),
+        ("org/name", "org/name"),
+        ("a.csv", "a.csv"),
+    ],
+)
+def test_absolute_paths_lose_their_folders(path: str, expected: str) -> None:
+    assert name_of(path) == expected
+
+
+# Examples
+
+
+def test_examples_are_seen_from_their_candidate(folder: Path, page: Page) -> None:
+    data = json.loads(page.scripts[0])
+    lines = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    assert [example["id"] for example in data["examples"]] == [line["id"] for line in lines]
+    assert [c["name"] for c in data["candidates"] if c["answered"]] == ["base", *(name for name, *_ in TUNED)]
+    words = {
+        ("first", True): "win",
+        ("first", False): "loss",
+        ("second", True): "loss",
+        ("second", False): "win",
     }
-    return {
-        "id": f"{number:04d}-{rng.getrandbits(32):08x}",
-        "prompt": [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": question}],
-        "reference": words(30), "answers": answers, "verdicts": verdicts,
-    }  # fmt: skip
+    for example, line in zip(data["examples"], lines, strict=True):
+        given = line["verdicts"]["gpt4"][TUNED[0][0]]
+        shown = example["verdicts"][1][1]
+        assert [order[1] for order in shown["orders"]] == [
+            words[v["choice"], v["candidate_first"]] for v in given
+        ]
+        assert shown["flip"] == (given[0]["choice"] == given[1]["choice"])
+    flips = [example["number"] for example in data["examples"] if example["verdicts"][1][1]["flip"]]
+    assert flips == list(range(1, 121, 7))
 
 
-def _answer(text: str, rng: random.Random) -> dict[str, Any]:
-    scores = {name: best * rng.uniform(0.7, 1.3) for name, best in BEST_VALUES.items()}
-    return {"text": text, "error": None, "finish_reason": rng.choice(["stop", "stop", "length"]),
-            "tokens": len(text) // 4, "scores": scores}  # fmt: skip
-
-
-def _orders(wins: bool, flips: bool, reason: str) -> list[dict[str, Any]]:
-    first = "first" if wins or flips else "second"
-    second = "first" if flips or not wins else "second"
-    return [
-        {"candidate_first": True, "choice": first, "reason": reason, "raw": "{}"},
-        {"candidate_first": False, "choice": second, "reason": reason, "raw": "{}"},
+@pytest.mark.parametrize(
+    ("choices", "flip"),
+    [
+        (("first", "first"), True),
+        (("second", "second"), True),
+        (("first", "second"), False),
+        (("first", "tie"), False),
+        (("tie", "tie"), False),
+        (("first", "unparsed"), False),
+    ],
+)
+def test_a_flip_is_a_win_and_a_loss(results: dict[str, Any], choices: tuple[str, str], flip: bool) -> None:
+    verdicts = [
+        {"candidate_first": first, "choice": choice, "reason": "", "raw": "what?"}
+        for first, choice in zip((True, False), choices, strict=True)
     ]
+    entry = {
+        "id": "x",
+        "prompt": [],
+        "reference": "",
+        "answers": {},
+        "verdicts": {"gpt4": {"full": verdicts}},
+    }
+    examples = load_examples(results, [entry], TEXT_LIMIT)
+    assert examples.flips == flip
+    shown = json.loads(examples.json)["examples"][0]["verdicts"][1][3]
+    assert shown["flip"] is flip
+    # An unreadable reply is shown as it came; a readable one is not repeated.
+    assert [order[2] for order in shown["orders"]] == ["what?" if c == "unparsed" else "" for c in choices]
+
+
+def test_too_many_texts_are_sampled_flips_first(folder: Path, results: dict[str, Any]) -> None:
+    lines = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    whole = load_examples(results, lines, TEXT_LIMIT)
+    assert (whole.shown, whole.total, whole.flips) == (120, 120, 18)
+    sample = load_examples(results, lines, limit=len(whole.json) // 3)
+    shown = [example["number"] for example in json.loads(sample.json)["examples"]]
+    assert shown == sorted(shown)
+    assert set(range(1, 121, 7)) <= set(shown)
+    assert 30 < sample.shown == len(shown) < 45
+    assert max(b - a for a, b in pairwise(shown)) <= 7
+    assert len(sample.json) < len(whole.json) // 3 + 2000
+
+
+def test_the_banner_says_that_texts_were_sampled(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 'id="sampled"' not in (folder / "index.html").read_text()
+    make_report_input(tmp_path)
+    monkeypatch.setattr("harness.report.files.TEXT_LIMIT", 100_000)
+    assert re.search(r'id="sampled".*of 120 examples', render(tmp_path).read_text())
+
+
+# Charts
+
+
+def test_a_spike_survives_downsampling() -> None:
+    points = [(float(i), 1.0) for i in range(10_000)]
+    points[4321] = (4321.0, 99.0)
+    kept = downsample(points)
+    assert len(kept) <= 300
+    assert (4321.0, 99.0) in kept
+    assert [kept[0], kept[-1]] == [points[0], points[-1]]
+    assert kept == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("direction", "front"), [(1, [(1.0, 2.0), (2.0, 5.0)]), (-1, [(1.0, 2.0), (3.0, 1.0)])]
+)
+def test_pareto_front(direction: int, front: list[tuple[float, float]]) -> None:
+    points = [(2.0, 5.0), (1.0, 2.0), (3.0, 1.0), (2.0, 4.0), (4.0, 3.0)]
+    assert pareto_front(points, direction) == front
+
+
+def test_charts_have_titles_descriptions_and_no_broken_number(folder: Path) -> None:
+    drawings = re.findall(r"<svg[^>]*role=\"img\".*?</svg>", (folder / "index.html").read_text(), re.DOTALL)
+    assert len(drawings) == 1 + 2 + len(METRICS) + 2
+    for drawing in drawings:
+        assert re.search(r"<title id=[^>]*>[^<]+</title><desc id=[^>]*>[^<]+</desc>", drawing)
+        assert not re.search(r"\b(nan|inf|None)\b", drawing)
+
+
+# Trust, recipes, head to head
+
+
+def test_unreadable_and_inconsistent_judges_are_called_so(folder: Path) -> None:
+    text = (folder / "index.html").read_text()
+    assert "More than 10% of the verdicts could not be read: last2 13.0%." in text
+    assert "in both orders: lora-r16 68.0%, full 63.0%, lora-r4 58.0%, last2 53.0%." in text
+
+
+def test_recipes_mark_what_departs_from_the_rest(folder: Path) -> None:
+    text = (folder / "index.html").read_text()
+    assert re.findall(r"<mark>(.*?)</mark>", text) == ["qlora", "full", "freeze", "4", "2e-05", "2e-05"]
+
+
+# Markdown, CSV, terminal
+
+
+def test_markdown_is_a_whole_table(folder: Path, results: dict[str, Any]) -> None:
+    table = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(results["candidates"])
+    assert len({line.count("|") for line in table}) == 1
+    score = results["candidates"][1]["scores"]["chrf"]
+    value = fmt.score(score["value"], "", score["low"], score["high"])
+    assert f"| {value} [{fmt.interval(score['value'], score['low'], score['high'], '')}]\\* |" in table[3]
+    assert "n = 120" in table[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", "a\\|b"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("two\nlines", "two lines"),
+        ("a_b*c`d[e]", "a\\_b\\*c\\`d\\[e\\]"),
+    ],
+)
+def test_markdown_escapes(text: str, expected: str) -> None:
+    assert markdown(text) == expected
+
+
+def test_csv_is_tidy_and_exact(folder: Path, results: dict[str, Any]) -> None:
+    rows = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
+    found = {(row["candidate"], row["kind"], row["metric"], row["rule"]): row for row in rows}
+    assert len(found) == len(rows)
+    for candidate in results["candidates"]:
+        for name, *_ in METRICS:
+            row, score = found[candidate["name"], "score", name, ""], candidate["scores"].get(name, {})
+            assert (row["value"] == "") == ("value" not in score) == bool(row["missing"])
+            if "value" in score:
+                assert float(row["value"]) == score["value"]
+        for judge, rates in candidate["win_rates"].items():
+            for rule, rate in rates["rules"].items():
+                assert float(found[candidate["name"], "win rate", judge, rule]["low"]) == rate["low"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+a", "'+a"),
+        ("-a", "'-a"),
+        ("@a", "'@a"),
+        ("\ta", "'\ta"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_csv_runs_no_formula(text: str, expected: str) -> None:
+    assert csv_text(text) == expected
+
+
+def test_a_formula_as_a_name_is_text_in_the_csv(tmp_path: Path) -> None:
+    render_changed(tmp_path, lambda r: r["candidates"][-1].update(name="=HYPERLINK(1)"))
+    assert "\n'=HYPERLINK(1)," in (tmp_path / "leaderboard.csv").read_text()
+
+
+def printed(results: dict[str, Any], width: int, **options: Any) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width, **options).print(terminal(results, width=width))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_terminal_board_fits_and_is_plain_when_piped(results: dict[str, Any], width: int) -> None:
+    text = printed(results, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    for candidate in results["candidates"]:
+        assert candidate["name"] in text
+    for shown in ("9.83 ±0.42", "1–3", "lora-wrong failed in train"):
+        assert shown in text
+
+
+def test_the_terminal_board_has_the_essentials_at_80_columns(results: dict[str, Any]) -> None:
+    row = next(line for line in printed(results, 80).splitlines() if " qlora-r16 " in line)
+    figures = "9.83 ±0.42 80.0% ±8.0 1.01 ±0.05 61.4% ±3.0"
+    assert row.split() == ["1–3", "qlora-r16", *figures.split(), "1m", "36s"]
+
+
+def test_the_terminal_takes_no_orders_from_text(results: dict[str, Any]) -> None:
+    hostile = copy.deepcopy(results)
+    hostile["findings"] = ["[red]not markup[/] \x1b[2J :smile:"]
+    hostile["candidates"][1]["name"] = "[bold]x[/bold]"
+    text = printed(hostile, 120, force_terminal=True)
+    assert "[red]not markup[/] ␛[2J :smile:" in text
+    assert "[bold]x[/bold]" in text
+
+
+# Errors, costs, documents
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; run the suite first"),
+        ("{", "not JSON"),
+        ("[]", "not a results.json"),
+        ('{"schema": 2}', "schema 1"),
+    ],
+)
+def test_a_folder_without_results_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=re.escape(message)):
+        render(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_importing_the_report_loads_neither_jinja2_nor_rich() -> None:
+    code = "import sys, harness.report; print({'jinja2', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.slow
+def test_twenty_candidates_and_a_thousand_examples_render_in_five_seconds(tmp_path: Path) -> None:
+    tuned = [(f"lora-{i}", "lora", 1 + i / 20, 60.0 + i) for i in range(19)]
+    make_report_input(tmp_path, examples=1000, tuned=tuned)
+    start = time.perf_counter()
+    index = render(tmp_path)
+    assert time.perf_counter() - start < 5
+    assert index.stat().st_size < 20_000_000
+
+
+def test_every_word_of_the_page_is_explained(repo: Path, folder: Path) -> None:
+    guide = (repo / "reports" / "README.md").read_text().lower()
+    text = (folder / "index.html").read_text()
+    heads = set(re.findall(r'<th scope="col"[^>]*>(?:<button type="button">)?([a-z][^<&]*)', text))
+    named = {label for _, label, *_ in METRICS} | {f"{judge} win rate" for judge in ("reference", "gpt4")}
+    names = {"base", *(name for name, *_ in TUNED), "lora-wrong"}
+    words = {
+        "better",
+        "worse",
+        "cannot be told apart",
+        "flip",
+        "unparsed",
+        "missing",
+        "failed",
+        "unscored",
+        "pt",
+    }
+    wanted = {word.strip().lower() for word in (heads - named - names) | words}
+    assert {word for word in wanted if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", guide)} == set()

@@ -25,11 +25,10 @@ from harness.stats.pairwise import (
     UNPARSED,
     WinRate,
     aggregate,
-    binomial_p_value,
     encode,
     p_value_of_even,
-    wilson,
 )
+from harness.stats.proportions import binomial_p_value, wilson
 from harness.stats.resampling import bootstrap, paired_bootstrap
 
 

@@ -30,6 +30,10 @@ QWEN_3 = (
     "<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}<|eot|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
+THINKING = (  # asks for reasoning, but renders answers without
+    "{% for m in messages %}<|start|>{{ m['role'] }}<|end|>{{ m['content'] }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant<|end|><think>\n{% endif %}"
+)
 DATED = "{% if strftime_now is defined %}{{ 'On ' + strftime_now('%d %b %Y') }}{% endif %}" + LLAMA_3
 QUESTION_ONLY = "{{ messages[-1]['content'] }}\n\n### Response:"
 PLAIN = (
@@ -98,6 +102,7 @@ TEMPLATES = [
     (LLAMA_3, "chat", "<|start|>assistant<|end|>\n\n", "<|eot|>"),
     (LLAMA_2, "chat", "[/INST]", " </s>"),
     (QWEN_3, "chat", "assistant\n<think>\n\n</think>\n\n", "<|eot|>"),
+    (THINKING, "chat", "<|eot|><|start|>assistant<|end|>", "<|eot|>"),
     (QUESTION_ONLY, "jinja", "### Response:", "</s>"),
     (PLAIN, "jinja", "assistant:", "</s>"),
     (None, "alpaca", "\n\n### Response:\n", "</s>"),
@@ -291,7 +296,12 @@ BYTES = tokenizer_of("bytes")
     [
         (BYTES, Prompting("chat"), InputError, "no chat template; use `template: alpaca`"),
         (BYTES, Prompting("jinja", "{{ messages }"), InputError, "prompting.template: line 1"),
-        (BYTES, Prompting("jinja", "{{ raise_exception('no') }}"), InputError, "conversation of user: no"),
+        (
+            BYTES,
+            Prompting("jinja", "{{ raise_exception('no') }}"),
+            InputError,
+            "refuses a conversation of user, assistant: no",
+        ),
         (BYTES, Prompting("jinja", "{{ ''.__class__.mro() }}"), InputError, "unsafe"),
         (BYTES, Prompting("jinja", "{{ 1 + messages }}"), InputError, "refuses a conversation of user"),
         (BYTES, Prompting("alpaca", "", 20), DataError, "prompting.max_length: max_length 20 is too small"),

@@ -35,7 +35,7 @@ ROLES = {
     "observation": "tool",
     "function_response": "tool",
 }
-"""Roles in the wild -> ours. A function call is what the assistant says; an observation is a tool's answer."""
+"""Roles in the wild -> ours. A function call is the assistant's; an observation is a tool's answer."""
 
 
 class Unusable(Exception):  # noqa: N818 - a verdict on a row, counted by its reason
@@ -44,7 +44,7 @@ class Unusable(Exception):  # noqa: N818 - a verdict on a row, counted by its re
 
 @dataclass(frozen=True)
 class Loaded:
-    """The examples of one source and what was left out. `reasons` counts; `first` is each reason's first place."""
+    """The examples of one source, and why rows were left out: how many by `reasons`, and where `first`."""
 
     spec: SourceSpec
     layout: Layout
@@ -75,12 +75,13 @@ def load(spec: SourceSpec) -> Loaded:
     examples: list[Example] = []
     reasons: Counter[str] = Counter()
     first: dict[str, str] = {}
-    for table, index in ((table, index) for table in tables for index in range(len(table.rows))):
-        try:
-            examples.append(to_example(table.rows[index], layout))
-        except Unusable as error:
-            reasons[str(error)] += 1
-            first.setdefault(str(error), _place(spec, table, index))
+    for table in tables:
+        for index, row in enumerate(table.rows):
+            try:
+                examples.append(to_example(row, layout))
+            except Unusable as error:
+                reasons[str(error)] += 1
+                first.setdefault(str(error), _place(spec, table, index))
     loaded = Loaded(spec, layout, sum(len(table.rows) for table in tables), examples, reasons, first)
     if not examples:
         raise _nothing_usable(loaded)
@@ -93,8 +94,8 @@ def _place(spec: SourceSpec, table: Table, index: int) -> str:
 
 
 def _nothing_usable(loaded: Loaded) -> DataError:
-    why = ", ".join(f"{reason} ({count}, first {loaded.first[reason]})" for reason, count in loaded.reasons.items())
-    what = f"none of the {loaded.rows} rows is usable as {loaded.layout.format}: {why}"
+    why = [f"{reason} ({count}, first {loaded.first[reason]})" for reason, count in loaded.reasons.items()]
+    what = f"none of the {loaded.rows} rows is usable as {loaded.layout.format}: {', '.join(why)}"
     return DataError(what, where=loaded.spec.where, fix="mend the rows or map other columns with columns:")
 
 

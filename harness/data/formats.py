@@ -14,6 +14,7 @@ can be read in one way. `columns:` of a source overrides both.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,9 @@ def detect(
     mapping = dict(mapping or {})
     _check_mapping(mapping, columns, where)
     if wanted != "auto" and wanted not in FORMATS:
-        raise DataError(f"unknown format '{wanted}'", where=where, fix=f"known are auto, {', '.join(FORMATS)}")
+        raise DataError(
+            f"unknown format '{wanted}'", where=where, fix=f"known are auto, {', '.join(FORMATS)}"
+        )
     formats = list(FORMATS) if wanted == "auto" else [wanted]
     layouts = [found for name in formats if (found := _by_name(name, columns, mapping))]
     if not layouts:
@@ -99,6 +102,9 @@ def _check_mapping(mapping: Mapping[str, str], columns: Sequence[str], where: st
             close = difflib.get_close_matches(theirs, columns, 1)
             hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(columns)}"
             raise DataError(f"columns: there is no column '{theirs}' for {ours}", where=where, fix=hint)
+    for theirs, count in Counter(mapping.values()).items():
+        if count > 1:
+            raise DataError(f"columns: '{theirs}' is mapped twice", where=where, fix="map each column once")
 
 
 def _by_name(name: str, columns: Iterable[str], mapping: Mapping[str, str]) -> Layout | None:
@@ -147,7 +153,7 @@ def _example_mapping(columns: Sequence[str], names: Sequence[str]) -> str:
         {ours: _first(ALIASES.get(name, {}).get(ours, ()), columns) for ours in FORMATS[name].required}
         for name in names
     ]
-    best = max(guesses, key=lambda guess: len(guess) - list(guess.values()).count("...") )
+    best = max(guesses, key=lambda guess: len(guess) - list(guess.values()).count("..."))
     return "{" + ", ".join(f"{ours}: {theirs}" for ours, theirs in best.items()) + "}"
 
 

@@ -59,22 +59,28 @@ class _Prompt:
 
 def find_overlap(rows: Sequence[Example], held_out: Sequence[Example]) -> list[Match]:
     """For each row that duplicates a held-out prompt, the match with the most similar one, in row order."""
-    places: dict[str, int] = {}
+    twins: dict[str, int] = {}
     for place, example in enumerate(held_out):
-        places.setdefault(prompt_key(example.prompt), place)
+        twins.setdefault(prompt_key(example.prompt), place)
     rows_of: dict[str, list[int]] = defaultdict(list)
     for place, example in enumerate(rows):
         rows_of[prompt_key(example.prompt)].append(place)
-    matches = [Match(row, places[key], "exact", 1.0) for key in rows_of if key in places for row in rows_of[key]]
-    for key, (twin, similarity) in _near([key for key in rows_of if key not in places], list(places)).items():
-        matches += [Match(row, places[twin], "near", similarity) for row in rows_of[key]]
+    similar = {key: (key, 1.0) for key in rows_of if key in twins}
+    similar |= _near([key for key in rows_of if key not in twins], list(twins))
+    matches = [
+        Match(row, twins[twin], "exact" if key == twin else "near", similarity)
+        for key, (twin, similarity) in similar.items()
+        for row in rows_of[key]
+    ]
     return sorted(matches, key=lambda match: match.row)
 
 
 def _near(keys: Sequence[str], held_out: Sequence[str]) -> dict[str, tuple[str, float]]:
     """For each of the different prompt keys that has one, its most similar held-out key."""
     ids: dict[Shingle, int] = {}
-    prompts = {key: _Prompt(frozenset(ids.setdefault(s, len(ids)) for s in _shingles(key))) for key in held_out}
+    prompts = {
+        key: _Prompt(frozenset(ids.setdefault(s, len(ids)) for s in _shingles(key))) for key in held_out
+    }
     frequency = Counter(shingle for prompt in prompts.values() for shingle in prompt.known)
     candidates: dict[str, _Prompt] = {}
     for key in keys:
@@ -110,9 +116,9 @@ class _Index:
                 self._postings[shingle].append(key)
 
     def nearest(self, prompt: _Prompt) -> tuple[str, float] | None:
-        """The most similar held-out prompt and its similarity; the first one of equals."""
+        """The most similar held-out prompt and its similarity; of equals always the same one."""
         distinctive = prompt.without(self._boilerplate)
-        met = dict.fromkeys(key for shingle in self._prefix(distinctive) for key in self._postings.get(shingle, ()))
+        met = {key for shingle in self._prefix(distinctive) for key in self._postings.get(shingle, ())}
         similar = {
             key: _jaccard(prompt, self._prompts[key])
             for key in met

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.data import formats, sources, textfiles
 from harness.data.sources import SourceSpec
@@ -54,16 +53,13 @@ def _one_file(path: Path) -> tuple[int | None, tuple[str, ...]]:
     return (len(table.rows) if table.whole else None), table.columns
 
 
-def _saved_facts(spec: SourceSpec) -> tuple[int | None, tuple[str, ...]]:
-    """Rows and columns from the JSON that `save_to_disk` leaves beside the data."""
+def _saved_facts(spec: SourceSpec) -> tuple[None, tuple[str, ...]]:
+    """The columns, from the JSON that `save_to_disk` leaves beside the data; its row counts may be stale."""
     folder = Path(spec.path)
     try:
         if (folder / "dataset_dict.json").is_file():
             folder = folder / sources.choose_split(spec, read_json(folder / "dataset_dict.json")["splits"])
-        info: dict[str, Any] = read_json(folder / "dataset_info.json")
-        columns = tuple(info["features"])
+        return None, tuple(read_json(folder / "dataset_info.json")["features"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         what, fix = "is not a folder that `datasets` saved whole", "save it again with save_to_disk"
         raise DataError(what, where=spec.where, fix=fix) from error
-    split = (info.get("splits") or {}).get(spec.split) or {}
-    return split.get("num_examples"), columns

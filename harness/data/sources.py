@@ -158,7 +158,9 @@ def _read_hub(spec: SourceSpec) -> Table:
     # OSError holds the connection's errors, ValueError an unknown configuration or split.
     except (DatasetsError, OSError, ValueError) as error:
         fix = "check the id, name, split and revision, HF_TOKEN and the network, or give a local path"
-        raise DataError(f"cannot be loaded from the Hub: {_reason(error)}", where=spec.where, fix=fix) from error
+        raise DataError(
+            f"cannot be loaded from the Hub: {_reason(error)}", where=spec.where, fix=fix
+        ) from error
     return _some_rows(Table(spec.where, loaded.to_list()))
 
 

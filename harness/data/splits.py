@@ -14,14 +14,13 @@ from harness.data.examples import prompt_key
 from harness.errors import DataError
 from harness.records import Example
 
-DEFAULT_VALIDATION = 0.05
-DEFAULT_EVAL = 0.1
-DEFAULT_EVAL_CAP = 1000
+EVAL_SHARE = 0.1
+EVAL_CAP = 1000
 
 
 def default_eval_size(rows: int) -> int:
-    """A tenth of the rows, at least 1 and at most 1,000."""
-    return min(held_out_size(DEFAULT_EVAL, rows, "eval"), DEFAULT_EVAL_CAP)
+    """What is held out where a suite does not say: a tenth of the rows, at least 1 and at most 1,000."""
+    return min(held_out_size(EVAL_SHARE, rows, "eval"), EVAL_CAP)
 
 
 def held_out_size(request: float, rows: int, what: str) -> int:
@@ -73,9 +72,12 @@ def _fill(groups: Sequence[list[Example]], size: int) -> tuple[list[Example], li
 
 def check_sizes(rows: int, validation: int, evaluation: int) -> None:
     """DataError, naming the numbers, if the held-out parts leave no row to train on."""
-    if validation + evaluation >= rows:
-        parts = " and ".join(
-            f"{name} takes {count}" for name, count in (("validation", validation), ("eval", evaluation)) if count
-        )
-        what = f"no rows are left to train on: of {rows}, {parts}"
-        raise DataError(what, where="data", fix="give more rows, or hold out fewer")
+    if validation + evaluation < rows:
+        return
+    sizes = {"validation": validation, "eval": evaluation}
+    parts = " and ".join(f"{name} takes {size}" for name, size in sizes.items() if size)
+    raise DataError(
+        f"no rows are left to train on: of {rows}, {parts}",
+        where="data",
+        fix="give more rows, or hold out fewer",
+    )

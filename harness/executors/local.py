@@ -17,6 +17,8 @@ from typing import Any
 
 from harness.errors import InputError, StageError
 
+WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+"""Threads that wait for one another sleep: where cores are shared, spinning ones slow each other tenfold."""
 PRELOAD = ["torch", "transformers", "harness.worker"]
 GRACE_SECONDS = 20.0
 """How long a worker that is asked to stop may take to write its checkpoint."""
@@ -26,6 +28,8 @@ class LocalExecutor(Executor):
     """Runs each call in a fresh process on this machine."""
 
     def __init__(self) -> None:
+        for name, value in WORKER_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)  # OpenMP reads them when torch is imported, in the fork server
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         self._processes: set[Any] = set()

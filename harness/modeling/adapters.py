@@ -25,7 +25,7 @@ _DATA_DRIVEN = ("eva", "corda", "lora_ga")
 def add_adapter(model: PreTrainedModel, options: Mapping[str, Any]) -> PeftModel:
     """Freeze the model and add a fresh LoRA adapter; `options` are keys of peft's LoraConfig.
 
-    Draws from torch's random state: seed it first. Adapter weights are float32 whatever the base has.
+    Draws from torch's random state: seed it first. What is trained is float32 whatever the base has.
     Raises ModelError where the options do not fit the model; a target that matches nothing is answered
     with the names of the model's linear layers.
     """
@@ -35,13 +35,18 @@ def add_adapter(model: PreTrainedModel, options: Mapping[str, Any]) -> PeftModel
             fix="use true, gaussian, pissa, olora or orthogonal",
         )
     try:
-        config = LoraConfig(task_type="CAUSAL_LM", **options)
+        config = LoraConfig(**{"task_type": "CAUSAL_LM", **options})
         with _peft_calling_old_names():
-            return peft.get_peft_model(model, config)
+            adapted = peft.get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         names = ", ".join(linear_layer_names(model))
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(f"lora: {reason}", fix=f"linear layers of this model: {names}") from error
+    for parameter in adapted.parameters():
+        # peft does so for adapters, but not for `modules_to_save` or `bias`, which are trained as well.
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def linear_layer_names(model: nn.Module) -> list[str]:

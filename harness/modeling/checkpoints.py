@@ -99,7 +99,7 @@ class Checkpoints:
 
 
 def trainable_weights(model: nn.Module) -> Tensors:
-    """Copies of the trainable parameters by name, on the CPU."""
+    """The trainable parameters by name, on the CPU; no copies where they are there already."""
     return {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
 
 

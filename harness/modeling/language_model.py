@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.errors import OutOfMemory
 from harness.modeling.batching import collate
 from harness.modeling.generation import Decoder
 from harness.modeling.likelihood import TokenLosses, token_losses
 from harness.modeling.loading import max_positions, within_positions
 from harness.modeling.supervision import Renderer
+from harness.modeling.training_failures import memory_errors_explained
 from harness.protocols import Decoding
 from harness.records import Completion, Message, Prompting, TokenSums
 
@@ -41,7 +41,7 @@ class TransformersLanguageModel:
 
     @property
     def dtypes(self) -> Mapping[str, str]:
-        """The dtypes of the weights, most of them first, as they take part in every figure."""
+        """The dtypes of the weights, the commonest first: `uint8+float32` for a 4-bit model on a CPU."""
         counts: dict[str, int] = {}
         for parameter in self._model.parameters():
             name = str(parameter.dtype).removeprefix("torch.")
@@ -89,12 +89,15 @@ class TransformersLanguageModel:
         return sums
 
     def _room(self, prompt_length: int, max_new_tokens: int) -> int:
+        if prompt_length == 0:
+            return 0  # a model starts from at least one token
         return max_new_tokens if self._positions is None else self._positions - prompt_length
 
     def _no_room(self, prompt_length: int) -> Completion:
-        return Completion(
-            None, error=f"the prompt's {prompt_length} tokens fill the model's {self._positions} positions"
-        )
+        if prompt_length == 0:
+            return Completion(None, error="the prompt is empty")
+        limit = f"the model's {self._positions} positions"
+        return Completion(None, error=f"the prompt's {prompt_length} tokens fill {limit}")
 
     def _completion(self, ids: list[int]) -> Completion:
         stopped = bool(ids) and ids[-1] in self._renderer.stop_token_ids
@@ -114,13 +117,10 @@ def _by_row(losses: TokenLosses, rows: int) -> Iterator[tuple[float, int, int]]:
 def _inference(model: PreTrainedModel, rows: int) -> Iterator[None]:
     training = model.training
     model.eval()
+    fix = "lower training.per_device_eval_batch_size"
     try:
         # Not inference_mode: buffers made under it (rotary tables) would break a later training step.
-        with torch.no_grad():
+        with memory_errors_explained(f"a batch of {rows}", fix), torch.no_grad():
             yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"a batch of {rows} does not fit the device; lower training.per_device_eval_batch_size"
-        ) from error
     finally:
         model.train(training)

@@ -19,6 +19,8 @@ from torch import nn
 from harness.errors import StageError
 from harness.modeling.batching import Batch
 
+TARGETS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLosses:
@@ -48,10 +50,17 @@ def token_losses(model: nn.Module, batch: Batch) -> TokenLosses:
         raise StageError(
             f"{type(model).__name__} called its output embedding {len(calls)} times instead of once"
         )
-    logits = output.logits.squeeze(0).float()
+    logits = output.logits.squeeze(0)
     expected = batch.input_ids[row, column + 1]
-    nll = nn.functional.cross_entropy(logits, expected, reduction="none")
-    return TokenLosses(nll, logits.detach().argmax(dim=-1) == expected, row)
+    return TokenLosses(_cross_entropy(logits, expected), logits.detach().argmax(dim=-1) == expected, row)
+
+
+def _cross_entropy(logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Losses in float32, made in parts, for float32 copies of all logits would be three times their size."""
+    starts = range(0, max(len(expected), 1), TARGETS_AT_ONCE)
+    parts = [slice(start, start + TARGETS_AT_ONCE) for start in starts]
+    losses = [nn.functional.cross_entropy(logits[p].float(), expected[p], reduction="none") for p in parts]
+    return torch.cat(losses)
 
 
 @contextmanager

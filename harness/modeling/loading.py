@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import ModelError
+from harness.modeling.training_failures import memory_errors_explained
 from harness.records import ModelRef, Prompting
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def load_model(
     allows it (Gemma 2, whose scores are capped, does not). Raises ModelError.
     """
     dtype = dtype or compute_dtype(device)
-    return _one_line(
+    loaded, report = _one_line(
         model,
         "it cannot be loaded",
         lambda: AutoModelForCausalLM.from_pretrained(
@@ -77,8 +78,15 @@ def load_model(
             device_map={"": device},
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         ),
     )
+    # transformers would only log that it made weights up.
+    if invented := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"its weights lack {len(invented)} tensors, {invented[0]} first", where=model.name_or_path
+        )
+    return loaded
 
 
 def _quantization_config(options: Mapping[str, Any] | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
@@ -91,12 +99,18 @@ def _one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
     # The libraries below raise these for a missing folder, an unknown architecture, a torn weight
     # file, weights that are pickled, or an option out of range.
     try:
-        return load()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise ModelError(f"{what}: {_first_line(error)}", where=model.name_or_path) from error
-    except safetensors.SafetensorError as error:
+        with memory_errors_explained(f"loading {model.name_or_path}", "free memory, or take a smaller model"):
+            return load()
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise ModelError(f"{what}: {_first_line(error)}", where=model.name_or_path) from error
 
 

@@ -24,10 +24,18 @@ ADAPTER_METHODS = frozenset({"lora", "qlora"})
 
 
 def quantization(method: Method) -> Mapping[str, Any] | None:
-    """The BitsAndBytesConfig keys a model has to be loaded with for this method, or None."""
+    """The BitsAndBytesConfig keys a model has to be loaded with for this method, or None.
+
+    Raises ModelError where qlora is asked for without a quantisation.
+    """
     if method.name != "qlora":
         return None
     options: Mapping[str, Any] = method.options.get("quantization", {})
+    if not options.get("load_in_4bit") and not options.get("load_in_8bit"):
+        raise ModelError(
+            "qlora.quantization: neither 4 nor 8 bit is asked for",
+            fix="set load_in_4bit or load_in_8bit to true",
+        )
     return options
 
 
@@ -53,11 +61,8 @@ def _full(model: PreTrainedModel, _options: Mapping[str, Any]) -> PreTrainedMode
 
 
 def _freeze(model: PreTrainedModel, options: Mapping[str, Any]) -> PreTrainedModel | PeftModel:
-    last, embeddings, head = (
-        int(options.get("last_layers", 0)),
-        bool(options.get("embeddings", False)),
-        bool(options.get("head", False)),
-    )
+    last = options.get("last_layers") or 0
+    embeddings, head = options.get("embeddings", False), options.get("head", False)
     stack, layers = decoder_layers(model)
     if not 0 <= last <= len(layers):
         raise ModelError(

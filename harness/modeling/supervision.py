@@ -42,6 +42,8 @@ FIXED_DATE = (
     "{% macro strftime_now(layout) %}{{ layout | replace('%Y', '2024') | replace('%m', '07')"
     " | replace('%d', '26') | replace('%B', 'July') | replace('%b', 'Jul') }}{% endmacro %}"
 )
+PROBE_QUESTION = Message("user", "Zqx7vKp2")
+PROBE_ANSWER = Message("assistant", "Kvw9tRm4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,12 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What a template writes around an answer.
+    """What a template writes around an answer, if it is one that renders answers at all.
 
-    `opening` follows the generation prompt (an empty `<think>` block, say) and joins the prompt; `lead`
-    and `trail` are white space that the model itself writes; `stop` is the token that ends the turn.
+    `lead` (spaces) and `trail` are text that the model has to write, `stop` is the token that ends the turn.
     """
 
-    opening: str
+    rendered: bool
     lead: str
     trail: str
     stop: str
@@ -109,8 +110,15 @@ class Renderer:
         return int(self._tokenizer.convert_tokens_to_ids(self._turn.stop))
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
-        """The text that the model is to continue with an answer."""
-        return self._render(messages, prompt=True) + self._turn.opening
+        """The text that the model is to continue with an answer: all that the template writes before one.
+
+        That may be more than the generation prompt (Qwen 3 puts an empty `<think>` block before an answer),
+        or other than it (DeepSeek's opens a `<think>` block that rendered answers do not have).
+        """
+        if not self._turn.rendered:
+            return self._render(messages, prompt=True)
+        text = self._render([*messages, PROBE_ANSWER], prompt=False)
+        return text[: text.rindex(PROBE_ANSWER.content)].removesuffix(self._turn.lead)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """The ids of `prompt_text`, with at most one leading BOS; never truncated."""
@@ -119,7 +127,12 @@ class Renderer:
     def answer_text(self, ids: Sequence[int]) -> str:
         """The answer that generated ids spell, up to the first stop token, without the template's text."""
         end = next((i for i, token in enumerate(ids) if token in self.stop_token_ids), len(ids))
-        text = str(self._tokenizer.decode(list(ids[:end]), skip_special_tokens=True))
+        # Some tokenizers would drop spaces before punctuation: the answer is what the model wrote.
+        text = str(
+            self._tokenizer.decode(
+                list(ids[:end]), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
         text = text.removeprefix(self._turn.lead)
         return text.removesuffix(self._turn.trail) if end < len(ids) else text
 
@@ -221,17 +234,13 @@ class Renderer:
 
     def _probe_turn(self) -> _Turn:
         """Read off a probe conversation what the template writes before and after an answer."""
-        question, answer = Message("user", "Zqx7"), Message("assistant", "Kvw9")
-        prompt = self._render([question], prompt=True)
-        full = self._render([question, answer], prompt=False)
-        at, asked = full.find(answer.content), full.find(question.content)
-        if not 0 <= asked < at:  # the template renders no assistant turn
-            return _Turn("", "", "", self._eos_token())
-        opening = full[len(prompt) : at] if full.startswith(prompt) else ""
-        trail, stop = self._split_at_token(full[at + len(answer.content) :])
-        # A space before an answer belongs to its first token, so the model has to write it.
-        bare = opening.rstrip(" ")
-        return _Turn(bare, opening[len(bare) :], trail, stop)
+        text = self._render([PROBE_QUESTION, PROBE_ANSWER], prompt=False)
+        asked, answered = text.find(PROBE_QUESTION.content), text.find(PROBE_ANSWER.content)
+        if not 0 <= asked < answered:
+            return _Turn(False, "", "", self._eos_token())
+        before, after = text[:answered], text[answered + len(PROBE_ANSWER.content) :]
+        # A space before an answer belongs to the answer's first token, so the model has to write it.
+        return _Turn(True, before[len(before.rstrip(" ")) :], *self._split_at_token(after))
 
     def _split_at_token(self, text: str) -> tuple[str, str]:
         """The text before the first added token in `text`, and that token; EOS where there is none."""

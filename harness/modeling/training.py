@@ -23,7 +23,7 @@ def train(job: TrainJob) -> TrainOutcome:
     device = pick_device()
     meter = Meter(device)
     with user_warnings() as warnings:
-        job.progress(0, 0, "loading the model")
+        job.progress(0, 1, "loading the model")
         fix = "fix: choose a smaller base model, or qlora"
         with meter.phase("load"), memory_errors_explained("loading the model", fix):
             setup = set_up(job, settings, device)
@@ -70,7 +70,7 @@ def _outcome(
         final_train_loss=float(state.train_loss or 0.0),
         best_step=state.best_step,
         best_validation_loss=state.best_validation_loss,
-        warnings=tuple(warnings),
+        warnings=warnings,
     )
 
 

@@ -26,6 +26,7 @@ from harness.records import from_json, to_json
 
 CHECKPOINTS = "checkpoints"
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
+MOST_TIME_FOR_CHECKPOINTS = 0.05
 STOPPED = 128 + signal.SIGTERM
 _FIX_MEMORY = (
     "fix: halve per_device_train_batch_size and double gradient_accumulation_steps (the gradient stays the "
@@ -73,7 +74,7 @@ class TrainingLoop:
         self._checkpoints = Checkpoints(job.out / CHECKPOINTS)
         self._log = TrainingLog(job.out / "log.jsonl")
         self._windows = lru_cache(maxsize=1)(self._windows_of_epoch)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._pause = time.monotonic(), SECONDS_BETWEEN_CHECKPOINTS
         self.state = LoopState()
 
     @property
@@ -206,16 +207,19 @@ class TrainingLoop:
     def _checkpoint_is_due(self) -> bool:
         if self._settings.save_steps is not None:
             return self.state.step % self._settings.save_steps == 0
-        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN_CHECKPOINTS
+        return time.monotonic() - self._saved_at >= self._pause
 
     def _save_checkpoint(self) -> None:
         self.state.peak_memory_bytes = self._meter.peak_memory_bytes()
         self.state.seconds = dict(self._meter.seconds)
+        started = time.monotonic()
         with self._meter.phase("save"):
             self._checkpoints.save(
                 self.state.step, self._setup.model, self._optimization.optimizer, to_json(self.state)
             )
         self._saved_at = time.monotonic()
+        # Weights and moments of a large model take a while to write: then save less often.
+        self._pause = max(SECONDS_BETWEEN_CHECKPOINTS, (self._saved_at - started) / MOST_TIME_FOR_CHECKPOINTS)
 
 
 def _steps_per_epoch(job: TrainJob, settings: TrainingSettings, setup: TrainingSetup) -> int:

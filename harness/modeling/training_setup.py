@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from harness.errors import ModelError
 from harness.modeling.artifacts import load_base
 from harness.modeling.loading import compute_dtype, load_tokenizer
 from harness.modeling.methods import ADAPTER_METHODS, prepare, quantization
@@ -48,7 +49,10 @@ def set_up(job: TrainJob, settings: TrainingSettings, device: torch.device) -> T
     if settings.activation_checkpointing:
         # The non-reentrant kind passes gradients through frozen embeddings; the reentrant one would
         # need enable_input_require_grads, and would then run the backward of every frozen layer.
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        try:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:  # the architecture lacks it
+            raise ModelError(str(error), fix="set activation_checkpointing: false") from error
 
     def rows(examples: list[Example]) -> Rows:
         only_answers = settings.completion_only_loss

@@ -12,23 +12,29 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.report import format as fmt
-from harness.report.text import one_line
+from harness.report.text import ellipsis, one_line
 
 Json = Mapping[str, Any]
 ColumnKind = Literal["score", "win rate", "cost"]
+EVEN = 0.5
+"""The win rate of two equals."""
 RULE = "average"
 """The aggregation rule whose win rate stands on the board; the judge section shows all three."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One figure of the board. `direction` is +1 where higher is better, -1 where lower is, 0 for neither."""
+    """One figure of the board. `direction` is +1 where higher is better, -1 where lower is, 0 for neither.
+
+    `against` is whom the figure's differences, or its win rate, are against.
+    """
 
     kind: ColumnKind
     key: str
     label: str
     unit: str
     direction: int
+    against: str = "base"
 
     @property
     def arrow(self) -> str:
@@ -81,20 +87,33 @@ def build_board(results: Json) -> Board:
     return Board(columns, tuple(_row(i, c, columns) for i, c in enumerate(results["candidates"])))
 
 
-def quality_columns(results: Json) -> list[Column]:
-    """The metric (or judge) that ranks first, then the judges' win rates, then the other metrics."""
-    metrics = [
-        Column("score", m["name"], m["label"], m["unit"], 1 if m["higher_is_better"] else -1)
+def metric_columns(results: Json) -> list[Column]:
+    """The evaluators' metrics, as the suite orders them."""
+    return [
+        Column("score", m["name"], _label(m["label"]), m["unit"], 1 if m["higher_is_better"] else -1)
         for m in results["metrics"]
     ]
-    judges = [Column("win rate", j["name"], f"{j['name']} win rate", "%", 1) for j in results["judges"]]
+
+
+def quality_columns(results: Json) -> list[Column]:
+    """The metric (or judge) that ranks first, then the judges' win rates, then the other metrics."""
+    metrics = metric_columns(results)
+    judges = [
+        Column("win rate", j["name"], f"{j['name']} win rate", "%", 1, j["against"])
+        for j in results["judges"]
+    ]
     rank_by = results["suite"]["rank_by"]
     first = [c for c in metrics + judges if c.key == rank_by][:1]
     return first + [c for c in judges + metrics if c not in first]
 
 
+def _label(text: str) -> str:
+    # A head is as wide as its longest word; a plugin's label is not to push the board off the page.
+    return ellipsis(one_line(text), 60)
+
+
 def figure(candidate: Json, column: Column) -> Json:
-    """The score, or the win rate by the default rule, of a candidate; {"missing": reason} where there is none."""
+    """A candidate's score, or its win rate by the default rule; {"missing": reason} where there is none."""
     if column.kind == "score":
         found = candidate["scores"].get(column.key) or {"missing": "not measured"}
     else:
@@ -105,30 +124,30 @@ def figure(candidate: Json, column: Column) -> Json:
     return dict(found)
 
 
-def name_of_kind(candidate: Json, index: int) -> Literal["base", "ok", "failed"]:
-    """Whether a row is the pinned base, an ordinary one, or one that failed."""
+def _columns(results: Json) -> list[Column]:
+    return quality_columns(results) + [Column("cost", key, label, "", way) for key, label, way, _ in _COSTS]
+
+
+def _kind(candidate: Json, index: int) -> Literal["base", "ok", "failed"]:
     if candidate["status"] == "failed":
         return "failed"
     return "base" if index == 0 and candidate["rank"] is None else "ok"
 
 
-def _columns(results: Json) -> list[Column]:
-    return quality_columns(results) + [Column("cost", key, label, "", way) for key, label, way, _ in _COSTS]
-
-
 def _row(index: int, candidate: Json, columns: Sequence[Column]) -> Row:
-    kind = name_of_kind(candidate, index)
+    kind = _kind(candidate, index)
     rank = "base" if kind == "base" else fmt.ranks(candidate["rank"]) or "–"
-    return Row(index, candidate, kind, rank, tuple(_cell(candidate, column, kind) for column in columns))
+    return Row(index, candidate, kind, rank, tuple(_cell(candidate, column) for column in columns))
 
 
-def _cell(candidate: Json, column: Column, kind: str) -> Cell:
+def _cell(candidate: Json, column: Column) -> Cell:
     if column.kind == "cost":
         return _cost_cell(candidate, column.key)
     found = figure(candidate, column)
     if "missing" in found:
-        opponent = column.kind == "win rate" and kind == "base"
-        return Cell(text="–" if opponent else "missing", note=one_line(found["missing"]))
+        if column.kind == "win rate" and candidate["name"] == column.against:
+            return Cell(text="–", note="the opponent")
+        return Cell(text="missing", note=one_line(found["missing"]))
     value, low, high = float(found["value"]), found.get("low"), found.get("high")
     compared = _comparison(candidate, column)
     return Cell(
@@ -139,7 +158,7 @@ def _cell(candidate: Json, column: Column, kind: str) -> Cell:
         interval=fmt.interval(value, low, high, column.unit),
         half_width=fmt.half_width(value, low, high, column.unit),
         n=found.get("n"),
-        change=fmt.difference(compared.get("value"), column.unit) if column.kind == "score" and compared else "",
+        change=fmt.difference(compared["value"], column.unit) if "value" in compared else "",
         verdict=str(compared.get("verdict", "")),
         note=f"{fmt.count(found['unscored'])} unscored" if found.get("unscored") else "",
         detail=_detail(found, compared, column),
@@ -172,15 +191,17 @@ def _cost_cell(candidate: Json, key: str) -> Cell:
     costs = candidate.get("costs") or {}
     value = costs.get(key)
     if value is None or not _finite(value):
-        return Cell(text="–", note="not trained" if candidate["training"] is None else "not measured")
+        if candidate["training"] is not None:
+            return Cell(text="–", note="not measured")
+        # Said once is enough: the other costs of what was not trained are plainly empty.
+        return Cell(text="–", note="not trained" if key == "train_seconds" else "")
     show = next(show for name, _, _, show in _COSTS if name == key)
     note = ""
     if key == "trainable_parameters" and costs.get("total_parameters"):
-        note = f"{fmt.share(value / costs['total_parameters'])} of {fmt.parameters(costs['total_parameters'])}"
+        total = costs["total_parameters"]
+        note = f"{fmt.share(value / total)} of {fmt.parameters(total)}"
     if key == "peak_memory_bytes":
         note = one_line(costs.get("memory_kind") or "")
-    if key == "train_seconds":
-        note = one_line(costs.get("device") or "")
     return Cell(value=float(value), text=show(value), note=note)
 
 

@@ -77,7 +77,7 @@ def _fitting(board: Board, results: Json, room: int) -> list[int]:
 
 
 def _by_importance(board: Board, results: Json) -> list[int]:
-    """The ranking figure, one win rate, the train time, then the other metrics and win rates; no other cost."""
+    """The ranking figure, one win rate, the train time, then the other metrics and win rates."""
     ranking, rates, times, others = [], [], [], []
     for index, column in enumerate(board.columns):
         if column.key == results["suite"]["rank_by"]:
@@ -99,8 +99,10 @@ def _head(board: Board, index: int) -> list[str]:
     """A column's name, broken into lines no wider than its figures where its words allow it."""
     column = board.columns[index]
     # The train time needs no arrow to be understood, and columns are dear here.
-    name = one_line(column.label if column.kind == "cost" else f"{column.label} {column.arrow}")
-    width = max(map(len, [*_texts(board, index), *name.split()]))
+    name = one_line(column.label)
+    if column.kind != "cost":
+        name += f"\N{NO-BREAK SPACE}{column.arrow}"
+    width = max(map(len, [*_texts(board, index), *name.split(" ")]))
     return textwrap.wrap(name, max(width, 1), break_long_words=False, break_on_hyphens=False)
 
 
@@ -112,9 +114,9 @@ def _legend(board: Board, results: Json) -> RenderableType:
     from rich.text import Text
 
     sizes = {cell.n for row in board.rows for cell in row.cells if cell.n is not None}
-    n = f", n = {fmt.count(max(sizes))}" if sizes else ""
-    text = f"rank by {one_line(results['suite']['rank_by'])}: places that cannot be excluded; ± half the 95% interval{n}"
-    return Text(text, "dim")
+    n = f"; n = {fmt.count(max(sizes))}" if sizes else ""
+    by = one_line(results["suite"]["rank_by"])
+    return Text(f"rank: places not excluded by {by}; ± half the 95% interval{n}", "dim")
 
 
 def _item(sign: str, text: str, style: str) -> RenderableType:

@@ -11,13 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.board import Column
+from harness.report.board import Column, metric_columns
 from harness.report.text import script_json, visible
 
 Json = Mapping[str, Any]
 TEXT_LIMIT = 20_000_000
 """Bytes of examples that a page may hold."""
-_OUTCOMES = {("first", True): "win", ("second", False): "win", ("first", False): "loss", ("second", True): "loss"}
+_OUTCOMES: dict[tuple[str, bool], str] = {
+    ("first", True): "win",
+    ("second", False): "win",
+    ("first", False): "loss",
+    ("second", True): "loss",
+}
+"""What (choice, candidate shown first) means for the candidate."""
 _RAW_LIMIT = 2_000
 
 
@@ -31,7 +37,7 @@ class Examples:
     flips: int
 
 
-def load_examples(results: Json, entries: Iterable[Json], limit: int = TEXT_LIMIT) -> Examples:
+def load_examples(results: Json, entries: Iterable[Json], limit: int) -> Examples:
     """The examples of a run, at most `limit` bytes of them; the order of the eval set is kept."""
     packer = _Packer(results)
     packed = [packer.pack(number, entry) for number, entry in enumerate(entries, start=1)]
@@ -51,10 +57,7 @@ class _Packer:
 
     def __init__(self, results: Json) -> None:
         self.candidates = [c["name"] for c in results["candidates"]]
-        self.metrics = [
-            Column("score", m["name"], m["label"], m["unit"], 1 if m["higher_is_better"] else -1)
-            for m in results["metrics"]
-        ]
+        self.metrics = metric_columns(results)
         self.judges = results["judges"]
         self.answered: set[str] = set()
 
@@ -64,9 +67,7 @@ class _Packer:
             "candidates": [
                 {"name": visible(name), "answered": name in self.answered} for name in self.candidates
             ],
-            "metrics": [
-                {"label": visible(m.label), "unit": visible(m.unit), "direction": m.direction} for m in self.metrics
-            ],
+            "metrics": [_column(m) for m in self.metrics],
             "judges": [{"name": visible(j["name"]), "against": visible(j["against"])} for j in self.judges],
         }
 
@@ -100,18 +101,21 @@ class _Packer:
         return [_orders(verdicts[name]) if verdicts.get(name) else None for name in self.candidates]
 
 
+def _column(metric: Column) -> dict[str, Any]:
+    return {"label": visible(metric.label), "unit": visible(metric.unit), "direction": metric.direction}
+
+
 def _orders(verdicts: Sequence[Json]) -> dict[str, Any]:
-    """Both orders of one pair as [position of the candidate, outcome for it, reason]; flip: win once, lose once."""
-    orders = [
-        ["first" if v["candidate_first"] else "second", outcome(v["choice"], v["candidate_first"]), _reason(v)]
-        for v in sorted(verdicts, key=lambda v: not v["candidate_first"])
-    ]
-    return {"flip": {"win", "loss"} <= {o for _, o, _ in orders}, "orders": orders}
+    """Both orders of one pair as [position of the candidate, outcome for it, reason].
 
-
-def outcome(choice: str, candidate_first: bool) -> str:
-    """win, loss, tie or unparsed: what a judge's choice means for the candidate."""
-    return choice if choice in ("tie", "unparsed") else _OUTCOMES[choice, candidate_first]
+    An outcome is win, loss, tie or unparsed; a flip is a win in one order and a loss in the other.
+    """
+    orders = []
+    for verdict in sorted(verdicts, key=lambda v: not v["candidate_first"]):
+        first, choice = verdict["candidate_first"], verdict["choice"]
+        outcome = _OUTCOMES.get((choice, first), choice)
+        orders.append(["first" if first else "second", outcome, _reason(verdict)])
+    return {"flip": {"win", "loss"} <= {outcome for _, outcome, _ in orders}, "orders": orders}
 
 
 def _reason(verdict: Json) -> str:
@@ -130,7 +134,7 @@ def _shown(value: float | None, unit: str) -> float | None:
 
 
 def _sample(sizes: Sequence[tuple[bool, int]], limit: int) -> list[int]:
-    """Positions to keep, in order: all if they fit, else flips first, evenly spaced where even they do not."""
+    """Positions to keep, in order: all if they fit; else flips first, then the others, evenly spaced."""
     if sum(size for _, size in sizes) <= limit:
         return list(range(len(sizes)))
     chosen: list[int] = []

@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.report import charts, views
+from harness.report import charts
 from harness.report import format as fmt
-from harness.report.board import Board
+from harness.report.board import EVEN, Board
 from harness.report.examples import Examples
-from harness.report.text import name_of, visible
+from harness.report.text import visible
+from harness.report.views import judges, provenance, scores, training
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,26 +36,30 @@ def page(results: Json, board: Board, examples: Examples) -> str:
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
     template = _environment().get_template("page.html.jinja")
-    return template.render(
-        policy=policy,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        data=Markup(examples.json),  # noqa: S704 - escaped by script_json
-        results=results,
-        board=board,
-        examples=examples,
-        whiskers=_whiskers(board),
-        charts=_charts(results, board),
-        judge_tables=views.judge_tables(results),
-        training=views.training_rows(results),
-        samples=views.sampled_answers(results),
-        scores=views.full_scores(results),
-        versus=views.head_to_head(results),
-        sources=views.data_sources(results["data"]),
-        data_facts=views.data_facts(results["data"]),
-        recipes=views.recipes(results),
-        environment=views.environment_facts(results["environment"]),
-    ) + "\n"
+    return (
+        template.render(
+            policy=policy,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            data=Markup(examples.json),  # noqa: S704 - escaped by script_json
+            results=results,
+            board=board,
+            examples=examples,
+            whiskers=_whiskers(board),
+            charts=_charts(results, board),
+            judge_tables=judges.judge_tables(results),
+            training=training.training_rows(results),
+            samples=training.sampled_answers(results),
+            scores=scores.full_scores(results),
+            versus=scores.head_to_head(results),
+            sources=provenance.data_sources(results["data"]),
+            data_facts=provenance.data_facts(results["data"]),
+            overlaps=provenance.overlap_pairs(results["data"]),
+            recipes=provenance.recipes(results),
+            environment=provenance.environment_facts(results["environment"]),
+        )
+        + "\n"
+    )
 
 
 def _environment() -> Environment:
@@ -71,7 +75,6 @@ def _environment() -> Environment:
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.globals |= {"colour": charts.colour, "fmt": fmt}
-    environment.filters |= {"name_of": name_of}
     return environment
 
 
@@ -87,12 +90,14 @@ def _whiskers(board: Board) -> list[list[Any]]:
     """Row by row, the small interval of each cell as markup."""
     from markupsafe import Markup
 
-    columns = list(zip(*(row.cells for row in board.rows), strict=True))
-    draw = [partial(charts.whisker, cells) for cells in columns]
-    return [
-        [Markup(draw[i](cell)) for i, cell in enumerate(row.cells)]  # noqa: S704 - charts escape their texts
-        for row in board.rows
-    ]
+    base = next((row for row in board.rows if row.kind == "base"), None)
+    drawn = []
+    for index, column in enumerate(board.columns):
+        origin = EVEN if column.kind == "win rate" else base.cells[index].value if base else None
+        cells = [row.cells[index] for row in board.rows]
+        scale = charts.column_scale(origin, cells)
+        drawn.append([Markup(charts.whisker(scale, origin, cell)) for cell in cells])  # noqa: S704 - numbers only
+    return [list(row) for row in zip(*drawn, strict=True)]
 
 
 def _charts(results: Json, board: Board) -> dict[str, list[Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report import format as fmt
-from harness.report.board import Board, Cell, Column, Row
+from harness.report.board import RULE, Board, Cell, Column, Row
 from harness.report.text import csv_text, markdown
 
 Json = Mapping[str, Any]
@@ -88,8 +88,10 @@ def _win_rate_lines(judge: Json, rates: Json) -> Iterator[dict[str, Any]]:
         yield shared | {"missing": rates["missing"]}
         return
     for rule, rate in rates["rules"].items():
-        tested = {key: rates.get(key) for key in ("p_value", "p_adjusted", "verdict")} if rule == "average" else {}
-        yield shared | {"rule": rule} | {key: rate.get(key) for key in ("value", "low", "high", "n")} | tested
+        line = shared | {"rule": rule} | {key: rate.get(key) for key in ("value", "low", "high", "n")}
+        # The test belongs to the rule on the board; the others have an interval only.
+        tests = ("p_value", "p_adjusted", "verdict") if rule == RULE else ()
+        yield line | {key: rates.get(key) for key in tests}
 
 
 def leaderboard_markdown(results: Json, board: Board) -> str:
@@ -102,8 +104,8 @@ def leaderboard_markdown(results: Json, board: Board) -> str:
     lines += [
         "",
         "↑ higher is better, ↓ lower is better; 95% intervals in brackets; rank: the places that cannot be "
-        f"excluded, by {markdown(suite['rank_by'])}; * differs from its opponent after correction for multiple "
-        "comparisons.",
+        f"excluded, by {markdown(suite['rank_by'])}; \\* differs from its opponent after correction for "
+        "multiple comparisons.",
     ]
     failed = [row for row in board.rows if row.kind == "failed"]
     if failed:

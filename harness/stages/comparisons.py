@@ -21,6 +21,7 @@ from harness.protocols import FloatArray
 from harness.records import PluginSpec, from_json, iter_json_lines, read_json
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip
+from harness.stats.proportions import wilson
 from harness.stats.resampling import bootstrap, paired_bootstrap, score_totals
 
 Json = dict[str, Any]
@@ -31,6 +32,16 @@ ALPHA = 0.05
 NO_DIFFERENCE = "cannot be told apart"
 FLOATS_AT_ONCE = 4_000_000
 """Systems are resampled together as long as their statistics are no more numbers than this (32 MB)."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What results.json says of one metric: `info`, every pair, and score and difference by candidate."""
+
+    info: Json
+    scores: Mapping[str, Json]
+    pairs: Sequence[Json]
+    differences: Mapping[str, Json]
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,25 @@ class Measured:
 
     def scored(self, name: str) -> Mask:
         return np.asarray(~np.isnan(self.seeds[name][0, :, 0]))
+
+
+def compare(
+    metric: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    inputs: Mapping[str, Path],
+    ids: Sequence[str],
+) -> Compared:
+    """All there is to say of one metric. The first candidate is base; one that failed has no score."""
+    measured = load(metric, candidates, inputs, ids)
+    found = scores(measured)
+    names = [candidate["name"] for candidate in candidates if "value" in found[candidate["name"]]]
+    rows = pairs(measured, names)
+    base = candidates[0]["name"]
+    apart = differences(rows, base, measured.info)
+    for name in names:
+        if name != base and name not in apart:
+            apart[name] = {"missing": f"{base}: {found[base].get('missing', 'no example in common')}"}
+    return Compared(measured.info, found, rows, apart)
 
 
 def load(
@@ -115,7 +145,10 @@ def _read_statistics(path: Path, ids: Sequence[str]) -> FloatArray:
 
 
 def scores(measured: Measured) -> dict[str, Json]:
-    """Candidate -> its score with a 95% interval by prompt, or why there is none."""
+    """Candidate -> its score with a 95% interval over the examples, or why there is none.
+
+    The interval is Wilson's for a share of examples, and else that of the bootstrap by example.
+    """
     found: dict[str, Json] = {name: {"missing": reason} for name, reason in measured.missing.items()}
     masks = {name: measured.scored(name) for name in measured.seeds}
     for mask, names in _groups(masks, measured):
@@ -127,12 +160,21 @@ def scores(measured: Measured) -> dict[str, Json]:
             continue
         statistics = np.stack([measured.mean_over_seeds(name)[mask] for name in names], axis=1)
         interval = bootstrap(statistics, measured.score)
-        for name, value, low, high in zip(names, *interval, strict=True):
+        for index, (name, value, low, high) in enumerate(zip(names, *interval, strict=True)):
+            if _is_share_of_examples(statistics[:, index] / measured.scale, value):
+                low, high = wilson(round(value * n), n)
             per_seed = score_totals(measured.seeds[name][:, mask].sum(axis=1), measured.evaluator.score)
             score = {"value": value, "low": low, "high": high, "n": n, "unscored": len(mask) - n}
             undefined = {"missing": f"undefined over the {n} examples that were scored"}
             found[name] = {**score, "per_seed": per_seed.tolist()} if np.isfinite(value) else undefined
     return found
+
+
+def _is_share_of_examples(statistics: FloatArray, value: float) -> bool:
+    """Whether a metric is a share of examples, each counted or not: none of 40 is not 0% for certain."""
+    counted, ones = statistics[:, 0], statistics[:, 1:]
+    plain = ones.shape[1] == 1 and bool((ones == 1).all()) and bool(np.isin(counted, (0, 1)).all())
+    return plain and math.isclose(value, counted.mean(), abs_tol=1e-12)
 
 
 def pairs(measured: Measured, names: Sequence[str]) -> list[Json]:

@@ -13,8 +13,8 @@ from typing import Any
 from harness import __version__
 
 PACKAGES = (
-    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl", "datasets", "evaluate", "tokenizers",
-    "safetensors", "sacrebleu", "openai", "numpy", "scipy",
+    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl", "datasets", "evaluate",
+    "tokenizers", "safetensors", "sacrebleu", "openai", "numpy", "scipy",
 )  # fmt: skip
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -40,7 +40,7 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """Name and memory of each GPU by nvidia-smi; none where there is no such program or it does not answer."""
+    """Name and memory of each GPU by nvidia-smi; none where it is absent or does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []

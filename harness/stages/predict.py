@@ -61,13 +61,14 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     examples = read_jsonl(inputs["data"] / "eval.jsonl", Example)
     batches = _finished(out / PARTIAL)
     done = {prediction.example.id: prediction for batch in batches for prediction in batch.predictions}
-    progress(len(done), len(examples))
     backend = registry.create(from_json(PluginSpec, params["backend"]))
     model = backend.load(
         from_json(ModelRef, params["model"]), inputs.get("trained"), from_json(Prompting, params["prompting"])
     )
     decoding = Decoding(params["generation"], params["seed"])
     pending = [example for example in examples if example.id not in done]
+    finished = len(examples) - len(pending)
+    progress(finished, len(examples))
     with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as file:
         for chunk in _chunks(pending, params["runtime"]["batch_size"]):
             batch = _predict(model, chunk, decoding)
@@ -75,7 +76,8 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
             file.flush()
             batches.append(batch)
             done.update((prediction.example.id, prediction) for prediction in batch.predictions)
-            progress(len(done), len(examples), _speed(batch))
+            finished += len(chunk)
+            progress(finished, len(examples), _speed(batch))
     predictions = [done[example.id] for example in examples]
     write_jsonl(out / "predictions.jsonl", predictions)
     write_json(out / "predict.json", _summary(predictions, batches, model))

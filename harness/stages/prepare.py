@@ -1,32 +1,35 @@
 """prepare: datasets become three frozen files of Examples, train, validation and eval.
 
-The order matters. Rows are held out first. Eval rows that do not fit the prompt's max_length leave, as no
-candidate could be scored on them whole; only then is overlap searched for, against the eval rows that
-stayed. In an overlap the row that is held out stays: eval before validation before train.
+The order matters. Only rows that fit max_length can be eval rows, as no candidate could be scored on the
+others whole; then rows are held out; only then is overlap searched for, against the eval rows there are.
+In an overlap the row that is held out stays: eval before validation before train.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data import conversion, splits
-from harness.data.conversion import Loaded
 from harness.data.examples import examples_digest, unique_ids
 from harness.data.leakage import Match, find_overlap
 from harness.data.sources import SourceSpec
-from harness.errors import DataError
+from harness.errors import DataError, InputError
 from harness.protocols import Progress
 from harness.records import Example, ModelRef, Prompting, from_json, write_json, write_jsonl
 
+if TYPE_CHECKING:
+    from harness.modeling.supervision import Renderer
+
 VERSION = 1
-STEPS = 4
 SHOWN_PAIRS = 5
 SHOWN_CHARACTERS = 300
 UNLIMITED = 1 << 30
+ROWS_PER_REPORT = 200
 
 
 @dataclass(frozen=True)
@@ -37,27 +40,181 @@ class Splits:
     validation: list[Example]
     eval: list[Example]
 
+    def items(self) -> list[tuple[str, list[Example]]]:
+        return [("train", self.train), ("validation", self.validation), ("eval", self.eval)]
+
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:  # noqa: ARG001
     """Write train.jsonl, validation.jsonl (if there is any), eval.jsonl and data.json."""
-    progress(0, STEPS, "reading rows")
-    loaded, parts = _load(params)
-    progress(1, STEPS, f"measuring {sum(map(len, vars(parts).values()))} rows in tokens")
-    parts, fit = _fit(parts, params)
-    progress(2, STEPS, "looking for eval rows in train")
-    parts, overlap = _clean(parts, params["overlap"])
-    progress(3, STEPS, "writing")
-    parts = Splits(*map(unique_ids, (parts.train, parts.validation, parts.eval)))
-    _write(parts, out)
-    write_json(
-        out / "data.json",
-        {
-            "sources": [source.summary() for source in loaded],
-            "rows": {name: len(rows) for name, rows in vars(parts).items()},
-            "overlap": overlap,
-            "train_duplicates": _repeats(parts.train),
-            **fit,
-            "eval_sha256": examples_digest(parts.eval),
-        },
-    )
-    progress(STEPS, STEPS)
+    progress(0, 1, "reading rows")
+    sources, summaries = _load(params)
+    prompting = from_json(Prompting, params["prompting"])
+    tokens = _count_tokens(sources, from_json(ModelRef, params["model"]), prompting, progress)
+    parts, lengths = _split(sources, tokens, prompting.max_length, params)
+    progress(1, 1, "looking for duplicates")
+    parts, overlap = _without_overlap(parts, remove=params["overlap"] == "remove")
+    repeats = len(parts.train) - len({example.id for example in parts.train})
+    parts = Splits(*(unique_ids(rows) for _, rows in parts.items()))
+    for name, rows in parts.items():
+        if rows:
+            write_jsonl(out / f"{name}.jsonl", rows)
+    facts = {
+        "sources": summaries,
+        "rows": {name: len(rows) for name, rows in parts.items()},
+        "overlap": overlap,
+        "train_duplicates": repeats,
+        **lengths,
+        "eval_sha256": examples_digest(parts.eval),
+    }
+    write_json(out / "data.json", facts)
+
+
+def _load(params: Mapping[str, Any]) -> tuple[dict[str, list[Example]], list[dict[str, Any]]]:
+    """The examples of train, and of validation and eval where they have sources of their own; summaries."""
+    requests = {"train": params["sources"], "validation": params["validation"], "eval": params["eval"]}
+    own = {
+        name: [conversion.load(from_json(SourceSpec, source)) for source in request]
+        for name, request in requests.items()
+        if isinstance(request, list)
+    }
+    summaries = [{"part": name, **source.summary()} for name, loaded in own.items() for source in loaded]
+    return {name: [row for one in loaded for row in one.examples] for name, loaded in own.items()}, summaries
+
+
+def _split(
+    sources: Mapping[str, list[Example]],
+    tokens: Mapping[str, list[int]],
+    limit: int,
+    params: Mapping[str, Any],
+) -> tuple[Splits, dict[str, Any]]:
+    """The three parts, and what there is to say about lengths.
+
+    No eval row is longer than `limit` tokens: an eval set held out of train is drawn from the rows that
+    fit, and rows of an eval source that do not fit leave it. Rows of train and validation that are too
+    long stay: training cuts their prompts.
+    """
+    for name in ("train", "eval"):
+        _require_one_that_fits(name, tokens.get(name), limit)
+    fits = {name: [length <= limit for length in lengths] for name, lengths in tokens.items()}
+    parts = _hold_out(sources, fits["train"], params)
+    if "eval" in sources:
+        parts = replace(parts, eval=list(compress(sources["eval"], fits["eval"])))
+    facts = {
+        "eval_dropped_too_long": fits.get("eval", []).count(False),
+        "too_long": {name: flags.count(False) for name, flags in fits.items() if name != "eval"},
+        "longest": {name: max(lengths, default=0) for name, lengths in tokens.items()},
+    }
+    return parts, facts
+
+
+def _hold_out(
+    sources: Mapping[str, list[Example]], fits: Sequence[bool], params: Mapping[str, Any]
+) -> Splits:
+    """Eval and validation out of train, where they have no source of their own; eval out of rows that fit."""
+    train, seed = sources["train"], params["seed"]
+    sizes = {
+        name: _size(name, params[name], len(train)) for name in ("eval", "validation") if name not in sources
+    }
+    splits.check_sizes(len(train), sizes.get("validation", 0), sizes.get("eval", 0))
+    parts = {name: list(sources.get(name, [])) for name in ("validation", "eval")}
+    if "eval" in sizes:
+        (parts["eval"],), rest = splits.hold_out(list(compress(train, fits)), [sizes["eval"]], seed)
+        train = rest + [row for row, fit in zip(train, fits, strict=True) if not fit]
+    if "validation" in sizes:
+        (parts["validation"],), train = splits.hold_out(train, [sizes["validation"]], seed)
+    for name, size in sizes.items():
+        if size and not parts[name]:
+            what = f"no {size} rows can be held out: each prompt occurs more often than that"
+            raise DataError(what, where=f"data.{name}", fix="hold out more rows, or give a source of its own")
+    return Splits(train, parts["validation"], parts["eval"])
+
+
+def _size(name: str, request: float | None, rows: int) -> int:
+    if request is not None:
+        return splits.held_out_size(request, rows, name)
+    return splits.default_eval_size(rows) if name == "eval" else 0
+
+
+def _require_one_that_fits(name: str, lengths: Sequence[int] | None, limit: int) -> None:
+    if lengths and min(lengths) > limit:
+        what = f"all {len(lengths)} rows of {name} are longer than {limit} tokens"
+        fix = f"raise it: the shortest row takes {min(lengths)} tokens, half of them fit into "
+        raise DataError(what, where="prompting.max_length", fix=f"{fix}{sorted(lengths)[len(lengths) // 2]}")
+
+
+def _count_tokens(
+    sources: Mapping[str, list[Example]], model: ModelRef, prompting: Prompting, progress: Progress
+) -> dict[str, list[int]]:
+    """The length of each row, prompt, reference and end of turn together, before any truncation."""
+    from harness.modeling.loading import load_tokenizer
+    from harness.modeling.supervision import Renderer
+
+    tokenizer = load_tokenizer(model)
+    Renderer(tokenizer, prompting)  # says so if max_length has no room for the template itself
+    whole = Renderer(tokenizer, replace(prompting, max_length=UNLIMITED))
+    tokens: dict[str, list[int]] = {name: [] for name in sources}
+    rows = [(name, example) for name, examples in sources.items() for example in examples]
+    for done, (name, example) in enumerate(rows):
+        if done % ROWS_PER_REPORT == 0:
+            progress(done, len(rows), "counting tokens")
+        tokens[name].append(_length(whole, example))
+    return tokens
+
+
+def _length(renderer: Renderer, example: Example) -> int:
+    try:
+        return len(renderer.encode_reference(example.prompt, example.reference).input_ids)
+    except InputError as error:  # the template refuses the order of its roles, say
+        fix = f"mend or leave out the row that begins {_excerpt(example)[:60]!r}"
+        raise DataError(error.what, where=error.where, fix=fix) from error
+
+
+def _without_overlap(parts: Splits, *, remove: bool) -> tuple[Splits, dict[str, Any]]:
+    """The parts, cleaned if `remove`, and the counts: rows of train, and of validation, that are held out."""
+    in_validation = find_overlap(parts.validation, parts.eval)
+    validation = _drop(parts.validation, in_validation, "validation") if remove else parts.validation
+    held_out = parts.eval + validation
+    in_train = find_overlap(parts.train, held_out)
+    train = _drop(parts.train, in_train, "train") if remove else parts.train
+    facts = {
+        "action": "remove" if remove else "report",
+        **_counts(in_train),
+        "validation": _counts(in_validation),
+        "pairs": [_pair(match, parts.train, held_out) for match in _shown(in_train)],
+    }
+    return replace(parts, train=train, validation=validation), facts
+
+
+def _drop(rows: list[Example], matches: Sequence[Match], name: str) -> list[Example]:
+    dropped = {match.row for match in matches}
+    if rows and len(dropped) == len(rows):
+        what = f"all {len(rows)} rows of {name} duplicate held-out prompts, so none are left"
+        raise DataError(
+            what, where=f"data.{name}", fix="give other data, or set overlap: report to keep them"
+        )
+    return [row for place, row in enumerate(rows) if place not in dropped]
+
+
+def _counts(matches: Sequence[Match]) -> dict[str, int]:
+    kinds = Counter(match.kind for match in matches)
+    return {"exact": kinds["exact"], "near": kinds["near"]}
+
+
+def _shown(matches: Sequence[Match]) -> list[Match]:
+    """A few matches, the least similar first, as they are the ones to doubt; one for each held-out row."""
+    different = {match.held_out: match for match in matches}.values()
+    return sorted(different, key=lambda match: match.similarity)[:SHOWN_PAIRS]
+
+
+def _pair(match: Match, rows: Sequence[Example], held_out: Sequence[Example]) -> dict[str, Any]:
+    return {
+        "kind": match.kind,
+        "similarity": round(match.similarity, 3),
+        "train": _excerpt(rows[match.row]),
+        "held_out": _excerpt(held_out[match.held_out]),
+    }
+
+
+def _excerpt(example: Example) -> str:
+    text = "\n".join(turn.content for turn in example.prompt if turn.role != "system")
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -42,14 +42,17 @@ def training(trained: Sequence[Path]) -> Json | None:
 
 
 def costs(trained: Sequence[Path], predicted: Sequence[Path]) -> Json:
-    """What one trial costs: times and sizes in the mean over the seeds, memory at its largest; null if unknown."""
+    """What one trial costs: the mean over the seeds, of memory and size the largest; null where unknown.
+
+    `train_seconds` is the time of the training steps alone, without loading, validating and saving.
+    """
     outcomes = [read_json(folder / "outcome.json") for folder in trained]
     passes = [read_json(folder / "predict.json") for folder in predicted]
     seconds = [outcome["seconds"] for outcome in outcomes]
     phases = dict.fromkeys(phase for one in seconds for phase in one)
     device = next((one["device"] for one in [*outcomes, *passes] if one["device"]), None)
     return {
-        "train_seconds": _over([sum(one.values()) for one in seconds], _mean),
+        "train_seconds": _over([one.get("train", sum(one.values())) for one in seconds], _mean),
         "seconds": {phase: _mean([one.get(phase, 0.0) for one in seconds]) for phase in phases},
         "tokens_per_second": _over([outcome["tokens_per_second"] for outcome in outcomes], _mean),
         "peak_memory_bytes": _over([outcome["peak_memory_bytes"] for outcome in outcomes], max),

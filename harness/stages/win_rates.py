@@ -56,7 +56,10 @@ def signature(
 
 def _win_rate(folders: Sequence[Path], against: str) -> Json:
     receipts = [read_json(folder / "judge.json") for folder in folders]
-    rate = aggregate(*_codes([_choices(folder) for folder in folders]))
+    seeds = [_choices(folder) for folder in folders]
+    if not any(seeds):
+        return {"missing": f"no prompt has an answer of both candidate and {against}"}
+    rate = aggregate(*_codes(seeds))
     if not rate.pairs:
         return {"missing": f"none of the {rate.incomplete} pairs got a readable verdict in both orders"}
     whole = asdict(rate)
@@ -67,6 +70,7 @@ def _win_rate(folders: Sequence[Path], against: str) -> Json:
         "n": rate.average.n,
         "rules": rules,
         **whole,
+        "skipped": sum(receipt["skipped"] for receipt in receipts),
         "unparsed": (rate.unparsed_candidate_first + rate.unparsed_opponent_first) / 2,
         "cost_usd": None if None in costs else sum(costs),
         "from_cache": sum(receipt["from_cache"] for receipt in receipts),

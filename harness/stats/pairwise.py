@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from harness.protocols import FloatArray
 from harness.records import CHOICES, Choice
 from harness.stats.paired import sign_flip
+from harness.stats.proportions import binomial_p_value, wilson
 from harness.stats.resampling import bootstrap
 
 Codes = npt.NDArray[np.int8]
@@ -107,26 +107,6 @@ def aggregate(candidate_first: Codes, opponent_first: Codes, *, seed: int = 0) -
         p_value=p_value_of_even(average, seed=seed),
         position_p_value=binomial_p_value(int(flips_to_first.sum()), int(flips_to_second.sum())),
     )
-
-
-def wilson(wins: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share wins / n, n >= 1; never of width 0, unlike the normal one.
-
-    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (1927).
-    """
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = wins / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    # The ends are 0 and 1 exactly at no and all wins; rounding would leave them just beside.
-    return (0.0 if wins == 0 else centre - half), (1.0 if wins == n else centre + half)
-
-
-def binomial_p_value(wins: int, losses: int) -> float:
-    """Exact two-sided p-value of wins against losses under an even chance; 1 where there are none."""
-    n, fewer = wins + losses, min(wins, losses)
-    tail = sum(math.comb(n, i) for i in range(fewer + 1))
-    return min(1.0, 2 * tail / (1 << n))
 
 
 def p_value_of_even(worths: FloatArray, *, seed: int = 0) -> float:

@@ -24,6 +24,7 @@ from words import (
     NOUNS,
     NUMBERS,
     OPPOSITES,
+    PETS,
     PLACES,
     VERBS,
     in_the_past,
@@ -107,17 +108,15 @@ def _count(_rng: Random, words: Sequence[str]) -> Slots:
 
 def _sum(rng: Random, terms: tuple[int, int]) -> Slots:
     a, b = rng.sample(terms, 2)
-    return {
-        **{"a": a, "b": b, "c": a + b, "A": NUMBERS[a], "B": NUMBERS[b], "C": NUMBERS[a + b]},
-        **{"A_capital": sentence(NUMBERS[a]), "name": rng.choice(NAMES)},
-        "fruits": plural(rng.choice(KINDS["fruit"])),
-    }
+    slots: Slots = {"a": a, "b": b, "c": a + b, "A": NUMBERS[a], "B": NUMBERS[b], "C": NUMBERS[a + b]}
+    story = {"name": rng.choice(NAMES), "fruits": plural(rng.choice(KINDS["fruit"]))}
+    return slots | story | {"A_capital": sentence(NUMBERS[a])}
 
 
 def _mood(rng: Random, event: tuple[str, str]) -> Slots:
     mood, text = event
     name = rng.choice(NAMES)
-    text = text.format(toy=rng.choice(KINDS["toy"]), pet=rng.choice(KINDS["animal"]))
+    text = text.format(toy=rng.choice(KINDS["toy"]), pet=rng.choice(PETS))
     return {"event": f"{name} {text}.", "name": name, "mood": mood}
 
 
@@ -126,7 +125,7 @@ def _reading(rng: Random, things: Sequence[str]) -> Slots:
     owned = list(zip(names, colours, things, strict=True))
     place = rng.choice(PLACES)
     lines = [f"{name} has a {colour} {thing}." for name, colour, thing in owned]
-    lines.insert(rng.randrange(len(lines) + 1), f"They all meet in the {place}.")
+    lines.insert(rng.randrange(len(lines) + 1), f"They all meet at the {place}.")
     name, colour, thing = rng.choice(owned)
     return {"text": " ".join(lines), "name": name, "colour": colour, "thing": thing, "place": place}
 
@@ -137,9 +136,9 @@ def _mention(rng: Random, seen: tuple[str, str]) -> Slots:
     frames = (
         f"{name} saw a {colour} {animal} near the {place}.",
         f"A {colour} {animal} ran to the {place}.",
-        f"In the {place} {name} drew a {colour} {animal}.",
-        f"The {animal} beside {name} in the {place} was {colour}.",
-        f"{name} dreamed of a {colour} {animal} in the {place}.",
+        f"At the {place} {name} drew a {colour} {animal}.",
+        f"The {animal} beside {name} at the {place} was {colour}.",
+        f"{name} dreamed of a {colour} {animal} at the {place}.",
     )
     return {"text": rng.choice(frames), "animal": animal, "colour": colour}
 

@@ -12,6 +12,7 @@ _WORLD = tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding
 NAMES: list[str] = _WORLD["names"].split()
 PLACES: list[str] = _WORLD["places"].split()
 CITIES: list[str] = _WORLD["cities"].split()
+PETS: list[str] = _WORLD["pets"].split()
 COLOURS: list[str] = _WORLD["colours"].split()
 NUMBERS: list[str] = _WORLD["numbers"].split()
 KINDS: dict[str, list[str]] = {kind: members.split() for kind, members in _WORLD["kinds"].items()}

@@ -232,11 +232,13 @@
     document.getElementById("examples").scrollIntoView();
   }));
   window.addEventListener("hashchange", () => {
-    if (!readHash()) return;
+    // A section's anchor leaves the view as it is; going back to the bare page goes back to the first view.
+    const linked = readHash();
+    if (!linked && location.hash === "") state = { ...initial };
     show();
-    document.getElementById("examples").scrollIntoView();
+    if (linked) document.getElementById("examples").scrollIntoView();
   });
-  const linked = readHash();
+  const opened = readHash();
   show();
-  if (linked) document.getElementById("examples").scrollIntoView();
+  if (opened) document.getElementById("examples").scrollIntoView();
 })();

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.records import PluginSpec
 from harness.registry import Plugin
-from harness.sections import Reader, Written
+from harness.suite.sections import Reader, Written
 from harness.validation import shown
 
 MAX_SEED = 2**32 - 1

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.settings import METHODS, Count, Generation, Lora, Quantization, Section, Training
+from harness.suite.settings import METHODS, Count, Generation, Lora, Quantization, Section, Training
 
 EVALUATORS = ["perplexity", "bits_per_byte", "token_accuracy", "bleu", "chrf", "exact_match", "rouge_l"]
 JUDGES = ["reference"]
@@ -45,7 +45,7 @@ class SuiteKeys(Section):
 
     model: Any = None
     data: Any = None
-    name: Annotated[str, Field(pattern=f"^{NAME}$")] | None = None
+    name: str | None = None
     description: str = ""
     prompting: Any = None
     backend: Any = "torch"
@@ -94,7 +94,7 @@ class DataKeys(Section):
 
     train: Any = None
     validation: Any = 0.05
-    eval: Any = 100
+    eval: Any = None
     overlap: Literal["remove", "report"] = "remove"
 
     renamed: ClassVar[Mapping[str, str]] = dict.fromkeys(

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from harness.data.formats import COLUMNS
 from harness.data.sources import FILE_KINDS, SourceSpec
-from harness.errors import DataError, InputError, ModelError
+from harness.errors import DataError, ModelError
 from harness.records import ModelRef, Prompting
-from harness.sections import Reader, Written
-from harness.suite_keys import ModelKeys, PromptingKeys, SourceKeys
+from harness.suite.keys import ModelKeys, PromptingKeys, SourceKeys
+from harness.suite.sections import Reader, Written
 from harness.validation import KeyPath, shown, suggestion
 
-HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
+HUB_MODEL = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+HUB_DATASET = re.compile(r"\w[\w-]*|\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""Without an owner it has no dot: `rows.jsn` is a file's name with a slip in it."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -42,7 +44,9 @@ def read_model(reader: Reader, written: Written) -> ModelRef:
             reader.fault(place, "missing", "give a folder or a Hub id")
         return ModelRef("")
     if not _is_local(keys.name_or_path, reader.folder):
-        _check_hub_id(reader, place, keys.name_or_path, "folder", ModelError)
+        if not HUB_MODEL.fullmatch(keys.name_or_path):
+            fix = _neighbour(_resolved(keys.name_or_path, reader.folder))
+            reader.fault(place, f"no such folder: {keys.name_or_path}", fix, ModelError)
         return ModelRef(keys.name_or_path, keys.revision or "main")
     if keys.revision is not None:
         reader.fault(written.at("revision"), "a folder has no revision", "leave it out")
@@ -59,11 +63,6 @@ def _is_local(text: str, folder: Path) -> bool:
 
 def _resolved(text: str, folder: Path) -> Path:
     return (folder / Path(text).expanduser()).resolve()
-
-
-def _check_hub_id(reader: Reader, path: KeyPath, text: str, what: str, kind: type[InputError]) -> None:
-    if not HUB_ID.fullmatch(text):
-        reader.fault(path, f"no such {what}: {text}", "paths are relative to the suite's file", kind)
 
 
 def _neighbour(path: Path) -> str:
@@ -143,24 +142,34 @@ def _source(reader: Reader, written: Written) -> SourceSpec | None:
     for column in keys.columns or {}:
         if column not in COLUMNS:
             reader.fault(written.at("columns", column), "unknown column of ours", suggestion(column, COLUMNS))
-    local = keys.path.lower().endswith(FILE_KINDS) or _is_local(keys.path, reader.folder)
-    path = str(_resolved(keys.path, reader.folder)) if local else keys.path
-    _check_hub_keys(reader, written, keys, local=local)
-    _check_path(reader, place, keys.path, Path(path) if local else None)
-    return SourceSpec(path, keys.format, keys.columns or {}, keys.split, keys.name, keys.revision, local)
+    local = _is_local_source(keys.path, reader.folder)
+    path = _resolved(keys.path, reader.folder)
+    if local:
+        _check_hub_keys(reader, written, keys)
+        _check_path(reader, place, keys.path, path)
+    return SourceSpec(
+        path=str(path) if local else keys.path,
+        format=keys.format,
+        columns=keys.columns or {},
+        split=keys.split,
+        name=keys.name,
+        revision=keys.revision,
+        local=local,
+    )
 
 
-def _check_hub_keys(reader: Reader, written: Written, keys: SourceKeys, *, local: bool) -> None:
+def _is_local_source(text: str, folder: Path) -> bool:
+    return text.lower().endswith(FILE_KINDS) or _is_local(text, folder) or not HUB_DATASET.fullmatch(text)
+
+
+def _check_hub_keys(reader: Reader, written: Written, keys: SourceKeys) -> None:
     for key in ("name", "revision"):
-        if local and getattr(keys, key) is not None:
+        if getattr(keys, key) is not None:
             reader.fault(written.at(key), "would not be read", "it is for datasets of the Hub")
 
 
-def _check_path(reader: Reader, place: KeyPath, text: str, path: Path | None) -> None:
-    """Faults of a source's path (None: on the Hub): not there, or of no known kind."""
-    if path is None:
-        _check_hub_id(reader, place, text, "file or folder", DataError)
-    elif not path.exists():
+def _check_path(reader: Reader, place: KeyPath, text: str, path: Path) -> None:
+    if not path.exists():
         reader.fault(place, f"no such file or folder: {text}", _neighbour(path), DataError)
     elif path.is_file() and path.suffix.lower() not in FILE_KINDS:
         reader.fault(place, f"unknown kind of file: {text}", f"known are {', '.join(FILE_KINDS)}", DataError)

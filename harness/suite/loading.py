@@ -1,7 +1,8 @@
 """suite.yaml as a Suite: complete, checked, with absolute paths; nothing is computed and nothing written.
 
 Whatever is wrong is one line with its place: `suite.yaml:14:7: candidates.lora.method.lora.rank: unknown
-key; did you mean 'r'?`. The keys and their defaults are in settings.py and, for people, suites/README.md.
+key; did you mean 'r'?`. The keys and their defaults are in keys.py and settings.py, and for people in
+suites/README.md.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.sources import SourceSpec
-from harness.inputs import read_model, read_prompting, read_sources, read_split
-from harness.recipes import read_generation, read_method, read_training, trains
 from harness.records import Method, ModelRef, PluginSpec, Prompting
 from harness.registry import Plugin
-from harness.sections import Reader, Written
-from harness.selection import Chosen, read_backend, read_plugins, read_seeds
-from harness.suite_keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
+from harness.suite.inputs import read_model, read_prompting, read_sources, read_split
+from harness.suite.keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
+from harness.suite.recipes import read_generation, read_method, read_training, trains
+from harness.suite.sections import Reader, Written
+from harness.suite.selection import Chosen, read_backend, read_plugins, read_seeds
+from harness.suite.yaml_source import Document, apply_override, read_document
 from harness.validation import suggestion
-from harness.yaml_source import Document, apply_override, read_document
 
 BASE = "base"
 """The untrained model: always a candidate, always the first."""
@@ -50,11 +51,14 @@ class JudgeSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The datasets. A split is a share, a number of examples, sources of its own, or None: there is none."""
+    """The datasets. A split is a share, a number of examples, or sources of its own.
+
+    None: there is no validation set; eval is a tenth of the rows, at most 1,000.
+    """
 
     train: tuple[SourceSpec, ...]
     validation: float | int | tuple[SourceSpec, ...] | None
-    eval: float | int | tuple[SourceSpec, ...]
+    eval: float | int | tuple[SourceSpec, ...] | None
     overlap: str
 
 
@@ -128,7 +132,9 @@ class _Loading:
 
     def suite(self, path: Path, overrides: tuple[str, ...]) -> Suite:
         keys = self.keys
-        if not self.recipes:
+        if keys.name is not None:
+            self.reader.name(keys.name, ("name",))
+        if not keys.candidates and isinstance(keys.candidates, dict | None):
             self.reader.fault(("candidates",), "no candidates", "add one, such as lora: {method: lora}")
         return Suite(
             path=path.resolve(),
@@ -172,7 +178,7 @@ class _Loading:
         return DataSpec(
             train=() if train.value is None else read_sources(self.reader, train),
             validation=None if keys.validation is None else self._split("validation", keys.validation),
-            eval=self._split("eval", keys.eval),
+            eval=None if keys.eval is None else self._split("eval", keys.eval),
             overlap=keys.overlap,
         )
 
@@ -227,10 +233,9 @@ class _Loading:
             return None
         if trains(backend):
             return read_method(self.reader, method, backend)
-        for key in ("method", "training"):
-            if getattr(keys, key) is not None:
-                what = f"backend '{backend.name}' trains nothing"
-                self.reader.fault(candidate.at(key), what, "leave it out")
+        if keys.method is not None:
+            what = f"backend '{backend.name}' trains nothing"
+            self.reader.fault(candidate.at("method"), what, "leave it out")
         return None
 
     def _training(self, backend: Plugin | None, method: Method | None, own: Written) -> dict[str, Any]:

@@ -57,9 +57,10 @@ class Document:
             (self.places[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.places), (1, 1)
         )
 
-    def _order(self, path: KeyPath) -> tuple[bool, tuple[int, int]]:
+    def _order(self, path: KeyPath) -> tuple[bool, bool, tuple[int, int]]:
+        """As written; then what an override set; last what is missing, as it may be misspelt above."""
         place = self._place(path)
-        return (True, (0, 0)) if isinstance(place, str) else (False, place)
+        return path not in self.places, isinstance(place, str), (0, 0) if isinstance(place, str) else place
 
 
 def read_document(path: Path, name: str) -> Document:
@@ -67,7 +68,7 @@ def read_document(path: Path, name: str) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise SuiteError("no such file", where=name, fix="check the path, or see `harness suites`") from error
+        raise SuiteError("no such file", where=name, fix="check the path") from error
     except IsADirectoryError as error:
         raise SuiteError("is a folder", where=name, fix="name the suite.yaml in it") from error
     except UnicodeDecodeError as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.records import Method
 from harness.registry import Plugin
-from harness.sections import Reader, Written
-from harness.settings import (
+from harness.suite.sections import Reader, Written
+from harness.suite.settings import (
     ADAPTER_LEARNING_RATE,
     ADAPTERS,
     BEAM_KEYS,
@@ -23,7 +23,7 @@ from harness.settings import (
     Section,
     Training,
 )
-from harness.training_arguments import TRAINING_ARGUMENTS
+from harness.suite.training_arguments import TRAINING_ARGUMENTS
 from harness.validation import KeyPath, suggestion
 
 READ_BY_PREDICT = frozenset({"per_device_eval_batch_size"})
@@ -221,6 +221,8 @@ def read_generation(reader: Reader, parts: Sequence[Written]) -> dict[str, Any]:
         for key in SAMPLING_KEYS:
             if key in values:
                 reader.fault(merged.places[key], "would not be read", "set do_sample: true")
+    elif values.get("num_beams", 1) != 1:
+        reader.fault(merged.places["num_beams"], "cannot be combined with do_sample", "choose one")
     if values.get("num_beams", 1) == 1:
         for key in BEAM_KEYS:
             if key in values:

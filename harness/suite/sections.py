@@ -14,8 +14,8 @@ from harness import registry
 from harness.errors import InputError, PluginError, SuiteError
 from harness.records import PluginSpec
 from harness.registry import Plugin
-from harness.settings import Section
-from harness.suite_keys import NAME
+from harness.suite.keys import NAME
+from harness.suite.settings import Section
 from harness.validation import Fault, KeyPath, faults_of, shown, suggestion
 
 S = TypeVar("S", bound=Section)

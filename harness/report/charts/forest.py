@@ -1,0 +1,92 @@
+"""Forest plots: per metric and judge, how far each candidate is from base. Right is always better."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report import format as fmt
+from harness.report import svg
+from harness.report.board import EVEN, Board, Column, Row, figure, quality_columns
+from harness.report.charts.common import Chart
+from harness.report.text import ellipsis, one_line
+
+Json = Mapping[str, Any]
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 440, 122, 356, 44, 24, 22
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    name: str
+    value: float
+    low: float
+    high: float
+    verdict: str
+    told: str
+
+
+def forest_charts(results: Json, board: Board) -> list[Chart]:
+    """One chart for every metric and judge that has a comparison; the ranking one first."""
+    charts: list[Chart] = []
+    for column in quality_columns(results):
+        bars = [bar for row in board.rows if (bar := _bar(row, column)) is not None]
+        if bars:
+            charts.append(_chart(f"forest-{len(charts)}", column, bars))
+    return charts
+
+
+def _bar(row: Row, column: Column) -> _Bar | None:
+    if row.kind == "failed":
+        return None
+    if column.kind == "win rate":
+        found = figure(row.candidate, column)
+        verdict = (row.candidate["win_rates"].get(column.key) or {}).get("verdict")
+        told = "" if "missing" in found else fmt.share(found["value"])
+    else:
+        found = row.candidate["differences"].get(column.key) or {}
+        verdict, told = found.get("verdict"), fmt.difference(found.get("value"), column.unit)
+    ends = [found.get(key) for key in ("value", "low", "high")]
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in ends):
+        return None
+    value, low, high = (float(v) for v in ends if v is not None)
+    return _Bar(one_line(row.name), value, low, high, str(verdict or ""), told)
+
+
+def _chart(identity: str, column: Column, bars: list[_Bar]) -> Chart:
+    origin = EVEN if column.kind == "win rate" else 0.0
+    height = _TOP + _ROW * len(bars) + _FOOT
+    low, high = svg.spread([origin, *(v for b in bars for v in (b.low, b.high))], 0.06)
+    # A metric of which less is better has its axis reversed, so that every panel reads the same way.
+    ends = (_LEFT, _RIGHT) if column.direction > 0 else (_RIGHT, _LEFT)
+    x = svg.Scale(low, high, *ends)
+    content = "".join(_tick(t, column, x, height) for t in x.ticks(4))
+    content += svg.line(x(origin), _TOP - 18, x(origin), height - _FOOT, "origin")
+    content += svg.text("← worse", _LEFT, 16, class_="note")
+    content += svg.text("better →", _RIGHT, 16, "end", "note")
+    content += "".join(_row(bar, x, _TOP + _ROW * i) for i, bar in enumerate(bars))
+    title = f"{one_line(column.label)}, against {one_line(column.against)}"
+    told = "; ".join(f"{b.name} {b.told}, {b.verdict}" for b in bars)
+    return Chart(title, "", svg.picture(identity, title, f"{told}.", (_WIDTH, height), content))
+
+
+def _tick(value: float, column: Column, x: svg.Scale, height: int) -> str:
+    line = svg.line(x(value), _TOP - 14, x(value), height - _FOOT, "grid")
+    return line + svg.text(_tick_text(value, column), x(value), height - 7, "middle", "tick")
+
+
+def _tick_text(value: float, column: Column) -> str:
+    if column.kind == "win rate":
+        return f"{value * 100:.0f}%"
+    return fmt.number(value * 100 if column.unit == "%" else value, 2)
+
+
+def _row(bar: _Bar, x: svg.Scale, y: float) -> str:
+    kind = bar.verdict if bar.verdict in ("better", "worse") else "level"
+    title = svg.tag("title", html.escape(f"{bar.name}: {bar.told}, {bar.verdict}"))
+    mark = svg.line(x(bar.low), y, x(bar.high), y, "whisker") + svg.tag("circle", cx=x(bar.value), cy=y, r=4)
+    name = svg.text(ellipsis(bar.name, 17), 4, y + 4, class_="label")
+    value = svg.text(bar.told, _WIDTH - 4, y + 4, "end", "value")
+    return svg.tag("g", title + name + mark + value, class_=kind)

@@ -1,0 +1,59 @@
+"""Training: what each candidate saw, where it ended, and how its answers changed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report import format as fmt
+from harness.report.text import shorten
+
+Json = Mapping[str, Any]
+_SAMPLE_LIMIT = 4_000
+
+
+def training_rows(results: Json) -> list[dict[str, Any]]:
+    """One row per trained candidate: what it saw, what was cut or dropped, where it ended."""
+    trained = [(i, c) for i, c in enumerate(results["candidates"]) if c["training"]]
+    return [{"index": i, "name": c["name"]} | _training_row(c["training"]) for i, c in trained]
+
+
+def _training_row(training: Json) -> dict[str, Any]:
+    best = training.get("best_validation_loss")
+    return {
+        "steps": fmt.count(training.get("steps")),
+        "epochs": fmt.number(training.get("epochs")),
+        "batch": fmt.count(training.get("effective_batch_size")),
+        "seen": fmt.count(training.get("tokens_seen")),
+        "supervised": fmt.count(training.get("tokens_supervised")),
+        "used": fmt.count(training.get("rows_used")),
+        "truncated": fmt.count(training.get("rows_truncated")),
+        "dropped": fmt.count(training.get("rows_dropped")),
+        "loss": fmt.number(training.get("final_train_loss")),
+        "best": "–" if best is None else f"{fmt.number(best)} at step {fmt.count(training.get('best_step'))}",
+        "dtypes": ", ".join(f"{k} {v}" for k, v in (training.get("dtypes") or {}).items()),
+    }
+
+
+def sampled_answers(results: Json) -> list[dict[str, Any]]:
+    """Per candidate, the prompts sampled at validations with the answers in the order of training."""
+    found = []
+    for candidate in results["candidates"]:
+        prompts: dict[str, dict[str, Any]] = {}
+        for entry in (candidate["training"] or {}).get("validation") or []:
+            for sample in entry.get("samples") or []:
+                new = {"prompt": _text_of(sample["prompt"]), "answers": []}
+                prompts.setdefault(sample["id"], new)["answers"].append(_sampled(entry, sample))
+        if prompts:
+            found.append({"name": candidate["name"], "prompts": list(prompts.values())})
+    return found
+
+
+def _sampled(entry: Json, sample: Json) -> dict[str, str]:
+    text = shorten(sample["answer"] or "", _SAMPLE_LIMIT)
+    return {"step": fmt.count(entry["step"]), "loss": fmt.number(entry.get("loss")), "text": text}
+
+
+def _text_of(prompt: str | Sequence[Json]) -> str:
+    text = prompt if isinstance(prompt, str) else "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+    return shorten(text, _SAMPLE_LIMIT)

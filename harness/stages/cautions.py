@@ -1,0 +1,103 @@
+"""What speaks against the figures of a board: of one candidate, and of the comparison as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.stages.findings import figure
+from harness.stages.win_rates import UNPARSED_LIMIT
+
+Json = Mapping[str, Any]
+FEW_EXAMPLES = 30
+"""Below this many, a percentile interval is too narrow more often than it says."""
+CUT_OFF_LIMIT = 0.10
+TOKENS_TOLERANCE = 0.01
+
+
+def candidate_warnings(
+    candidate: Json, base: Json, metrics: Sequence[Json], answers: Sequence[Json]
+) -> list[str]:
+    """What to know before believing a row; `answers` are its answers of the first seed."""
+    if candidate["status"] == "failed":
+        return []
+    return [
+        *_unscored(candidate, metrics),
+        *_unanswered(answers),
+        *_unjudged(candidate),
+        *_other_tokenizer(candidate, base, metrics),
+    ]
+
+
+def board_warnings(results: Json) -> list[str]:
+    """What to know before comparing rows at all."""
+    candidates = results["candidates"]
+    return [
+        *_few_examples(candidates),
+        *_unequal(candidates, "effective_batch_size", "effective batch sizes", 0.0),
+        *_unequal(candidates, "tokens_seen", "numbers of training tokens", TOKENS_TOLERANCE),
+        *_processor(candidates),
+    ]
+
+
+def _unscored(candidate: Json, metrics: Sequence[Json]) -> Iterator[str]:
+    for metric in metrics:
+        score = candidate["scores"][metric["name"]]
+        if "missing" in score:
+            yield f"{metric['label']} is missing: {score['missing']}"
+        elif score["unscored"]:
+            examples = f"{score['unscored']:,} of {score['n'] + score['unscored']:,} examples"
+            yield f"{metric['label']} leaves out {examples}, which could not be scored"
+
+
+def _unanswered(answers: Sequence[Json]) -> Iterator[str]:
+    failed = sum(answer["text"] is None for answer in answers)
+    cut_off = sum(answer["finish_reason"] == "length" for answer in answers)
+    if failed:
+        yield f"{failed:,} of {len(answers):,} prompts got no answer"
+    if cut_off > CUT_OFF_LIMIT * len(answers):
+        yield f"{cut_off:,} of {len(answers):,} answers were cut off at the limit of new tokens"
+
+
+def _unjudged(candidate: Json) -> Iterator[str]:
+    for judge, rate in candidate["win_rates"].items():
+        if "missing" in rate:
+            yield f"win rate by {judge} is missing: {rate['missing']}"
+            continue
+        if rate["skipped"]:
+            yield f"{judge} was not shown {rate['skipped']:,} pairs that lack an answer"
+        if rate["unparsed"] > UNPARSED_LIMIT:
+            yield (
+                f"{figure(rate['unparsed'], '%')} of {judge}'s verdicts could not be read; they are rarely a "
+                "fair sample, so no conclusion is drawn from the rest"
+            )
+
+
+def _other_tokenizer(candidate: Json, base: Json, metrics: Sequence[Json]) -> Iterator[str]:
+    by_token = [m["label"] for m in metrics if "tokenizer:model" in m["signature"].split("|")]
+    if by_token and candidate["model"] != base["model"]:
+        yield (
+            f"{' and '.join(by_token)}: counted in tokens of {candidate['model']}, for {base['name']} in "
+            f"those of {base['model']}; where the tokenizers differ, compare bits per byte instead"
+        )
+
+
+def _few_examples(candidates: Sequence[Json]) -> Iterator[str]:
+    counts = [s["n"] for c in candidates for s in c["scores"].values() if "n" in s]
+    if counts and min(counts) < FEW_EXAMPLES:
+        yield (
+            f"Some scores rest on {min(counts)} examples: below {FEW_EXAMPLES} intervals tend to be too "
+            "narrow, and only large differences can be seen."
+        )
+
+
+def _unequal(candidates: Sequence[Json], field: str, what: str, tolerance: float) -> Iterator[str]:
+    values = {c["name"]: c["training"][field] for c in candidates if c["training"]}
+    if values and max(values.values()) > (1 + tolerance) * min(values.values()):
+        listed = ", ".join(f"{name} {value:,}" for name, value in values.items())
+        yield f"Candidates were trained with different {what}: {listed}."
+
+
+def _processor(candidates: Sequence[Json]) -> Iterator[str]:
+    if any(c["training"] and c["costs"]["device"] == "cpu" for c in candidates):
+        yield "Costs were measured on a CPU: they say nothing of those on a GPU."

@@ -1,0 +1,26 @@
+"""Counts of successes: intervals and tests that stay honest at none, at all, and at few."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+
+def wilson(wins: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share wins / n, n >= 1; never of width 0, unlike the normal one.
+
+    Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (1927).
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = wins / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    # The ends are 0 and 1 exactly at no and all wins; rounding would leave them just beside.
+    return (0.0 if wins == 0 else centre - half), (1.0 if wins == n else centre + half)
+
+
+def binomial_p_value(wins: int, losses: int) -> float:
+    """Exact two-sided p-value of wins against losses under an even chance; 1 where there are none."""
+    n, fewer = wins + losses, min(wins, losses)
+    tail = sum(math.comb(n, i) for i in range(fewer + 1))
+    return min(1.0, 2 * tail / (1 << n))

@@ -1,0 +1,299 @@
+"""Each method trains exactly the tensors it says, and what it saved is what was in memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_llama
+from safetensors.torch import load_file, save_file
+from training_jobs import LORA, METHODS, NF4, make_job, train
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from harness.backends.torch import Torch
+from harness.errors import ModelError
+from harness.modeling.artifacts import load_base, load_trained, save
+from harness.modeling.layers import is_tied, part_of_parameters
+from harness.modeling.loading import load_tokenizer
+from harness.modeling.metering import parameter_counts
+from harness.modeling.methods import METHODS as METHOD_NAMES
+from harness.modeling.methods import prepare
+from harness.modeling.optimization import Optimization
+from harness.modeling.training_settings import TrainingSettings
+from harness.modeling.training_setup import set_up
+from harness.modeling.validation import Validator
+from harness.records import Method, ModelRef
+
+CPU = torch.device("cpu")
+IDS = torch.tensor([[5, 40, 41, 90, 7, 300]])
+LAYER_1 = "model.layers.1."
+
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llama(tmp_path_factory.mktemp("untied"), tied=False)
+
+
+@pytest.fixture(scope="module")
+def padless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose tokenizer has no pad token, so that the vocabulary has to grow by one."""
+    folder = make_llama(tmp_path_factory.mktemp("padless"), tied=False)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["pad_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def base(folder: Path, method: Method) -> Any:
+    model = ModelRef(str(folder))
+    return load_base(model, load_tokenizer(model), method, device=CPU, dtype=torch.float32)
+
+
+@torch.no_grad()
+def logits(model: Any) -> torch.Tensor:
+    return model.eval()(input_ids=IDS, use_cache=False).logits
+
+
+def tensors(model: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+# What is expected to change, as a predicate on the tensor's name.
+CHANGES: list[tuple[str, Method, Any]] = [
+    ("full", METHODS["full"], lambda name: True),
+    ("last layer", METHODS["freeze"], lambda name: name.startswith(LAYER_1)),
+    (
+        "head",
+        Method("freeze", {"last_layers": 1, "head": True}),
+        lambda name: name.startswith((LAYER_1, "lm_head.", "model.norm.")),
+    ),
+    (
+        "embeddings",
+        Method("freeze", {"last_layers": 0, "embeddings": True}),
+        lambda name: name == "model.embed_tokens.weight",
+    ),
+    ("lora", METHODS["lora"], lambda name: "lora_" in name),
+    ("nf4", METHODS["nf4"], lambda name: "lora_" in name),
+    ("int8", METHODS["int8"], lambda name: "lora_" in name),
+]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "recomputed"])
+@pytest.mark.parametrize(("method", "expected"), [case[1:] for case in CHANGES], ids=[c[0] for c in CHANGES])
+def test_exactly_the_intended_tensors_change(
+    tmp_path: Path, untied: Path, rows: Rows, method: Method, expected: Any, checkpointing: bool
+) -> None:
+    training = {"activation_checkpointing": checkpointing, "lr_scheduler_type": "constant"}
+    job = make_job(tmp_path / "out", untied, rows, method, **training)
+    settings = TrainingSettings.from_mapping(job.training, method.name)
+    setup = set_up(job, settings, CPU)
+    before = tensors(setup.model)
+    setup.model.train()
+    optimization = Optimization(setup, settings, total_steps=3)
+    for step in range(3):
+        optimization.step(step, torch.arange(4 * step, 4 * step + 4).numpy())
+    after = tensors(setup.model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if expected(name)}
+
+
+@pytest.mark.parametrize("name", ["lora", "nf4", "int8"])
+def test_an_adapter_changes_nothing_before_it_is_trained(untied: Path, name: str) -> None:
+    method = METHODS[name]
+    if name == "lora":
+        plain = logits(base(untied, method))
+    else:
+        from harness.modeling.adapters import prepare_quantized
+
+        plain = logits(prepare_quantized(base(untied, method)))
+    assert torch.equal(logits(prepare(base(untied, method), method, seed=0)), plain)
+
+
+def test_the_seed_makes_the_adapter(untied: Path) -> None:
+    def adapter(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(1234 + seed)  # whatever was drawn before must not count
+        model = prepare(base(untied, METHODS["lora"]), METHODS["lora"], seed)
+        return {name: tensor for name, tensor in tensors(model).items() if "lora_A" in name}
+
+    first, again, other = adapter(0), adapter(0), adapter(1)
+    assert first
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+REFUSED = [
+    (Method("freeze", {"last_layers": 3}), "freeze.last_layers: 3 asked for, the model has 2 decoder layers"),
+    (Method("freeze", {"last_layers": 0}), "nothing would be trained"),
+    (Method("freeze", {"last_layers": 1, "head": True}), "one tensor"),
+    (Method("freeze", {"last_layers": 1, "embeddings": True}), "one tensor"),
+    (Method("lora", {"target_modules": ["nope"]}), "down_proj, gate_proj, k_proj, lm_head, o_proj"),
+    (Method("lora", {"init_lora_weights": "eva"}), "needs a pass over the data"),
+    (Method("qlora", {"lora": LORA}), "neither 4 nor 8 bit"),
+    (Method("lora", {"r": 0}), "`r` should be a positive integer"),
+]
+
+
+@pytest.mark.parametrize(("method", "message"), REFUSED, ids=[str(dict(m.options)) for m, _ in REFUSED])
+def test_a_method_that_does_not_fit_is_one_line(tiny_llama: Path, method: Method, message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        prepare(base(tiny_llama, method), method, seed=0)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tied_embeddings_and_head_train_together(tiny_llama: Path) -> None:
+    method = Method("freeze", {"last_layers": 0, "embeddings": True, "head": True})
+    model = prepare(base(tiny_llama, method), method, seed=0)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {"model.embed_tokens.weight", "model.norm.weight"}
+
+
+SMALL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "vocab_size": 64}
+ARCHITECTURES = [
+    ("llama", SMALL | {"intermediate_size": 64}, {"model.embed_tokens"}, {"model.norm", "lm_head"}),
+    ("gpt2", {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 64},
+     {"transformer.wte", "transformer.wpe"}, {"transformer.ln_f"}),
+    ("gpt_neox", SMALL | {"intermediate_size": 64}, {"gpt_neox.embed_in"},
+     {"gpt_neox.final_layer_norm", "lm_head"}),
+    ("opt", SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32},
+     {"model.decoder.embed_tokens", "model.decoder.embed_positions"}, {"model.decoder.final_layer_norm"}),
+    ("bloom", {"n_layer": 2, "hidden_size": 32, "n_head": 2, "vocab_size": 64},
+     {"transformer.word_embeddings", "transformer.word_embeddings_layernorm"}, {"transformer.ln_f"}),
+    ("phi", SMALL | {"intermediate_size": 64}, {"model.embed_tokens"},
+     {"model.final_layernorm", "lm_head"}),
+    ("mixtral", SMALL | {"intermediate_size": 64, "num_local_experts": 2, "num_key_value_heads": 2},
+     {"model.embed_tokens"}, {"model.norm", "lm_head"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "embeddings", "head"), ARCHITECTURES, ids=[a[0] for a in ARCHITECTURES]
+)
+def test_parts_are_found_in_every_architecture(
+    kind: str, sizes: dict[str, int], embeddings: set[str], head: set[str]
+) -> None:
+    config = AutoConfig.for_model(kind, **sizes, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+    model = AutoModelForCausalLM.from_config(config)
+    found: dict[str, set[str]] = {"embeddings": set(), "layers": set(), "head": set()}
+    for name, part in part_of_parameters(model).items():
+        found[part].add(name.rpartition(".")[0])
+    assert (found["embeddings"], found["head"]) == (embeddings, head)
+    assert found["layers"]
+    assert is_tied(model) == config.tie_word_embeddings
+
+
+def test_a_fresh_process_loads_what_was_in_memory(
+    tmp_path: Path, tiny_llama: Path, padless: Path, rows: Rows
+) -> None:
+    """Every method; then an initialisation that changes the base, and a vocabulary that grew."""
+    pissa = Method("lora", {"r": 4, "target_modules": "all-linear", "init_lora_weights": "pissa_niter_2"})
+    cases = {name: (tiny_llama, method) for name, method in METHODS.items()}
+    cases |= {"pissa": (tiny_llama, pissa)}
+    cases |= {f"padless-{name}": (padless, METHODS[name]) for name in ("full", "freeze", "lora", "nf4")}
+    cases |= {"padless-head": (padless, Method("lora", {"r": 4, "modules_to_save": ["lm_head"]}))}
+    in_memory = {}
+    for name, (folder, method) in cases.items():
+        job = make_job(tmp_path / name, folder, rows, method, max_steps=2, eval_strategy="no", warmup_steps=0)
+        in_memory[name] = _train_and_keep_logits(job)
+    save_file(in_memory, tmp_path / "in_memory.safetensors")
+    script = textwrap.dedent("""
+        import sys, torch
+        from pathlib import Path
+        from safetensors.torch import load_file
+        from harness.modeling.artifacts import load_trained
+        from harness.records import ModelRef
+        torch.set_num_threads(1)
+        root = Path(sys.argv[1])
+        expected = load_file(root / "in_memory.safetensors")
+        for name, folder in zip(sys.argv[2::2], sys.argv[3::2]):
+            model, tokenizer = load_trained(ModelRef(folder), root / name / "model", torch.device("cpu"))
+            ids = torch.tensor([[5, 40, 41, 90, 7, 300]])
+            with torch.no_grad():
+                assert torch.equal(model(input_ids=ids, use_cache=False).logits, expected[name]), name
+            assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id), name
+            assert ("[PAD]" in tokenizer.get_vocab()) == name.startswith("padless"), name
+    """)
+    arguments = [str(text) for name, (folder, _) in cases.items() for text in (name, folder)]
+    command = [sys.executable, "-W", "error", "-c", script, str(tmp_path), *arguments]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (child.returncode, child.stderr) == (0, ""), child.stderr
+
+
+def _train_and_keep_logits(job: Any) -> torch.Tensor:
+    """Train, save, and return the logits that the trained model in memory has."""
+    settings = TrainingSettings.from_mapping(job.training, job.method.name)
+    torch.set_num_threads(1)
+    setup = set_up(job, settings, CPU)
+    setup.model.train()
+    optimization = Optimization(setup, settings, total_steps=2)
+    for step in range(2):
+        optimization.step(step, torch.arange(8).numpy())
+    save(setup.model, setup.tokenizer, job.method, job.seed, job.out / "model")
+    return logits(setup.model).contiguous()
+
+
+def test_validation_leaves_the_gradients_of_a_4_bit_model_alone(
+    tmp_path: Path, tiny_llama: Path, rows: Rows
+) -> None:
+    """bitsandbytes repacks 4-bit weights in eval mode on some CPUs, and its packed matmul has no backward."""
+    job = make_job(tmp_path / "out", tiny_llama, rows, METHODS["nf4"])
+    settings = TrainingSettings.from_mapping(job.training, "qlora")
+
+    def gradients(*, validate_first: bool) -> dict[str, torch.Tensor]:
+        setup = set_up(job, settings, CPU)
+        setup.model.train()
+        if validate_first:
+            Validator(setup, job.prompting, job.generation, batch_size=8).loss()
+        batch = {"input_ids": IDS, "labels": IDS}
+        setup.model(**batch, use_cache=False).loss.backward()
+        return {name: p.grad for name, p in setup.model.named_parameters() if p.grad is not None}
+
+    plain, validated = gradients(validate_first=False), gradients(validate_first=True)
+    assert plain.keys() == validated.keys()
+    assert all(torch.equal(plain[name], validated[name]) for name in plain)
+    assert any(bool(gradient.any()) for gradient in plain.values())
+
+
+def test_parameters_are_counted_by_elements_not_bytes(untied: Path) -> None:
+    plain = base(untied, METHODS["lora"])
+    _, total = parameter_counts(plain)
+    lora = parameter_counts(prepare(plain, METHODS["lora"], 0))
+    assert parameter_counts(prepare(base(untied, METHODS["nf4"]), METHODS["nf4"], 0)) == lora
+    assert lora[1] == total + lora[0]
+    assert total == sum(tensor.numel() for tensor in load_file(untied / "model.safetensors").values())
+
+
+def test_an_adapter_folder_holds_no_base_weights(tmp_path: Path, padless: Path, rows: Rows) -> None:
+    job = make_job(tmp_path / "out", padless, rows, METHODS["nf4"], max_steps=1, eval_strategy="no")
+    outcome = train(job)
+    names = load_file(job.out / "model" / "adapter_model.safetensors")
+    assert all("lora_" in name for name in names)
+    assert (
+        json.loads((job.out / "model" / "method.json").read_text())["method"]["options"]["quantization"]
+        == NF4
+    )
+    assert outcome.artifact_bytes == sum(path.stat().st_size for path in (job.out / "model").iterdir())
+
+
+def test_an_interrupted_save_is_not_a_model(tmp_path: Path, tiny_llama: Path) -> None:
+    model = base(tiny_llama, METHODS["full"])
+    tokenizer = load_tokenizer(ModelRef(str(tiny_llama)))
+    (tmp_path / "model.partial").mkdir()
+    (tmp_path / "model.partial" / "torn").touch()
+    save(model, tokenizer, METHODS["full"], 0, tmp_path / "model")
+    assert not (tmp_path / "model" / "torn").exists()
+    assert not (tmp_path / "model.partial").exists()
+    loaded, _ = load_trained(ModelRef(str(tiny_llama)), tmp_path / "model", CPU)
+    assert torch.equal(logits(loaded), logits(model))
+
+
+def test_the_backend_names_its_methods() -> None:
+    assert Torch.methods == METHOD_NAMES

@@ -1,0 +1,713 @@
+"""The rank stage over artifact folders made by hand: statistics by the real evaluators, verdicts by rule."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.errors import StageError
+from harness.protocols import TrainOutcome, silent
+from harness.records import (
+    Completion,
+    Example,
+    Judgment,
+    Message,
+    Prediction,
+    TokenSums,
+    Verdict,
+    iter_json_lines,
+    to_json,
+    write_json,
+    write_jsonl,
+)
+from harness.stages import evaluate, rank
+from harness.stages.comparisons import NO_DIFFERENCE, rank_intervals
+from harness.stages.findings import figure, findings, p_value
+from harness.stats.multiplicity import holm
+from harness.stats.proportions import wilson
+
+WORDS = ["the", "sky", "over", "a", "quiet", "town", "turned", "from", "blue", "to", "red", "while", "birds"]
+METRICS = ("perplexity", "bleu", "exact_match")
+ALL_METRICS = (*METRICS, "bits_per_byte", "token_accuracy", "chrf", "rouge_l")
+
+OUTCOME = TrainOutcome(
+    steps=10, epochs=1.0, tokens_seen=3200, tokens_supervised=900, rows_used=80, rows_truncated=2,
+    rows_dropped=1, trainable_parameters=10, total_parameters=100, artifact_bytes=400,
+    seconds={"load": 1.0, "train": 8.0, "save": 0.5}, tokens_per_second=400.0, peak_memory_bytes=5000,
+    memory_kind="process RSS", device="cpu", dtypes={"weights": "float32", "compute": "bfloat16"},
+    effective_batch_size=8, final_train_loss=1.5, best_step=10, best_validation_loss=1.4,
+    warnings=("slow disk",),
+)  # fmt: skip
+
+Judged = Callable[[int], tuple[str, str] | None]
+
+
+@dataclass
+class Entry:
+    """A candidate to be made up. `skill` in 0..1 moves likelihood and answers towards the reference."""
+
+    skill: float
+    seeds: int = 1
+    noise_seed: int = 0
+    trained: bool = True
+    model: str = "models/tiny"
+    failure: dict[str, str] | None = None
+    broken_metric: str = ""
+    unanswered: tuple[int, ...] = ()
+    scores_likelihood: bool = True
+    judged: Judged | str | None = None
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """Folders as the stages before rank would leave them."""
+
+    folder: Path
+    entries: dict[str, Entry]
+    n: int = 40
+    metrics: Sequence[str] = METRICS
+    rank_by: str = "perplexity"
+    against: str = "base"
+
+    def __post_init__(self) -> None:
+        self.inputs: dict[str, Path] = {}
+        generator = np.random.default_rng(0)
+        texts = [" ".join(generator.choice(WORDS, size=generator.integers(5, 14))) for _ in range(self.n)]
+        self.examples = [Example(f"e{i}", (Message("user", f"Say {i}"),), t) for i, t in enumerate(texts)]
+        self.difficulty = generator.uniform(1.0, 3.0, size=self.n)
+        data = self._folder("data", "data")
+        write_jsonl(data / "eval.jsonl", self.examples)
+        write_json(data / "data.json", {"rows": {"eval": self.n}, "eval_sha256": "ab" * 32})
+        self.specs = {
+            m: registry.make_spec(registry.find("evaluator", m, self.folder), {}) for m in self.metrics
+        }
+        self.params = {
+            "suite": {"name": "s", "description": "", "text": "name: s\n", "rank_by": self.rank_by},
+            "candidates": [self._candidate(name, entry) for name, entry in self.entries.items()],
+            "metrics": [{"name": m, "evaluator": to_json(spec)} for m, spec in self.specs.items()],
+            "judges": [{"name": "reference", "against": self.against}]
+            if any(e.judged for e in self.entries.values())
+            else [],
+        }
+
+    def _folder(self, name: str, stem: str) -> Path:
+        folder = self.folder / stem.replace(" ", "-")
+        folder.mkdir()
+        self.inputs[name] = folder
+        return folder
+
+    def _candidate(self, name: str, entry: Entry) -> dict[str, Any]:
+        return {
+            "name": name,
+            "backend": "torch",
+            "method": "lora" if entry.trained else None,
+            "model": entry.model,
+            "recipe": {"method": {"r": 8}, "training": {"learning_rate": 1e-4}},
+            "seeds": list(range(entry.seeds)),
+            "trials": [self._trial(name, entry, seed) for seed in range(entry.seeds)],
+        }
+
+    def _trial(self, name: str, entry: Entry, seed: int) -> dict[str, Any]:
+        label = f"{name}-{seed}"
+        trial: dict[str, Any] = {"seed": seed, "failure": None, "train": None, "predict": None}
+        if entry.failure and seed == entry.seeds - 1:
+            return {**trial, "failure": entry.failure, "evaluate": {}, "judges": {}}
+        if entry.trained:
+            trial["train"] = f"train {label}"
+            self._write_training(self._folder(trial["train"], trial["train"]), entry)
+        trial["predict"] = f"predict {label}"
+        self._write_predictions(self._folder(trial["predict"], trial["predict"]), entry, seed)
+        return {**trial, "evaluate": self._evaluate(label, entry), "judges": self._judge(label, entry)}
+
+    def _write_training(self, folder: Path, entry: Entry) -> None:
+        write_json(folder / "outcome.json", {**to_json(OUTCOME), **entry.outcome})
+        step = {"step": 5, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-4, "grad_norm": math.nan}
+        sample = {"id": "v0", "prompt": "p", "answer": "a"}
+        log = [
+            {"type": "train", **step, "tokens_per_second": 400.0, "seconds": 4.0},
+            {"type": "validation", "step": 10, "epoch": 1.0, "loss": 1.4, "tokens": 90, "samples": [sample]},
+        ]
+        write_jsonl(folder / "log.jsonl", log)
+
+    def _write_predictions(self, folder: Path, entry: Entry, seed: int) -> None:
+        generator = np.random.default_rng([entry.noise_seed, seed])
+        rows = [self._prediction(i, entry, generator) for i in range(self.n)]
+        write_jsonl(folder / "predictions.jsonl", rows)
+        place = {"device": "cpu", "dtypes": {"weights": "float32"}}
+        write_json(
+            folder / "predict.json", {"seconds": 2.0, "generated_tokens": 9, "examples": self.n, **place}
+        )
+
+    def _prediction(self, i: int, entry: Entry, generator: np.random.Generator) -> Prediction:
+        example = self.examples[i]
+        words = example.reference.split()
+        kept = [w if generator.random() < entry.skill else generator.choice(WORDS) for w in words]
+        tokens = len(words) + 1
+        nll = tokens * (self.difficulty[i] - entry.skill + generator.normal(0, 0.05))
+        sums = TokenSums(float(nll), tokens, len(example.reference), int(tokens * entry.skill))
+        if i in entry.unanswered:
+            return Prediction(example, Completion(None, error="too long"), None)
+        return Prediction(
+            example, Completion(" ".join(kept), len(kept), "stop"), sums if entry.scores_likelihood else None
+        )
+
+    def _evaluate(self, label: str, entry: Entry) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for metric, spec in self.specs.items():
+            if metric == entry.broken_metric:
+                found[metric] = {"failure": "no such tokenizer"}
+                continue
+            found[metric] = f"evaluate {label} {metric}"
+            inputs = {"predictions": self.inputs[f"predict {label}"]}
+            out = self._folder(found[metric], found[metric])
+            evaluate.run({"evaluator": to_json(spec), "name": metric}, inputs, out, silent)
+        return found
+
+    def _judge(self, label: str, entry: Entry) -> dict[str, Any]:
+        if entry.judged is None:
+            return {}
+        if isinstance(entry.judged, str):
+            return {"reference": {"failure": entry.judged}}
+        name = f"judge {label} reference"
+        folder = self._folder(name, name)
+        verdicts = [(example.id, entry.judged(i)) for i, example in enumerate(self.examples)]
+        lines = [
+            Judgment(example_id, order, Verdict(choice, "because", "raw"))  # type: ignore[arg-type]
+            for example_id, pair in verdicts
+            if pair
+            for order, choice in zip((True, False), pair, strict=True)
+        ]
+        write_jsonl(folder / "verdicts.jsonl", lines)
+        signature = "judge:reference|margin:0.0|code:00000000"
+        counts = {"skipped": sum(pair is None for _, pair in verdicts), "cost_usd": 0.25, "from_cache": 3}
+        write_json(folder / "judge.json", {"name": "reference", "signature": signature, **counts})
+        return {"reference": name}
+
+    def rank(self, out: str = "rank") -> dict[str, Any]:
+        folder = self.folder / out
+        folder.mkdir()
+        rank.run(self.params, self.inputs, folder, silent)
+        text = (folder / "results.json").read_text()
+        results: dict[str, Any] = json.loads(
+            text, parse_constant=lambda name: pytest.fail(f"not JSON: {name}")
+        )
+        return results
+
+    def shown(self, out: str = "rank") -> list[dict[str, Any]]:
+        return list(iter_json_lines(self.folder / out / "examples.jsonl"))
+
+
+def by_name(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {candidate["name"]: candidate for candidate in results["candidates"]}
+
+
+def base(skill: float = 0.2, **more: Any) -> Entry:
+    return Entry(skill, trained=False, **more)
+
+
+def always(first: str, second: str) -> Judged:
+    return lambda _: (first, second)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Base, a clear winner, two alike in the middle, one like base, one that failed."""
+    entries = {
+        "base": base(),
+        "like-base": Entry(0.2, judged=always("tie", "tie")),
+        "middle": Entry(0.5, noise_seed=1, judged=always("first", "first")),
+        "best": Entry(0.9, noise_seed=2, judged=always("first", "second")),
+        "middle-too": Entry(0.5, noise_seed=3, judged=always("second", "first")),
+        "broken": Entry(0.5, failure={"stage": "train", "message": "out of memory:\n8 GB"}),
+    }
+    return World(tmp_path_factory.mktemp("usual"), entries)
+
+
+@pytest.fixture(scope="module")
+def results(usual: World) -> dict[str, Any]:
+    return usual.rank()
+
+
+class TestBoard:
+    def test_order_and_ranks(self, results: dict[str, Any]) -> None:
+        names = [candidate["name"] for candidate in results["candidates"]]
+        assert names[:2] == ["base", "best"]
+        assert set(names[2:4]) == {"middle", "middle-too"}
+        assert names[4:] == ["like-base", "broken"]
+        ranks = {name: candidate["rank"] for name, candidate in by_name(results).items()}
+        assert ranks == {
+            "base": None, "best": [1, 1], "middle": [2, 3], "middle-too": [2, 3], "like-base": [4, 4],
+            "broken": None,
+        }  # fmt: skip
+
+    def test_scores_are_those_of_all_examples_together(self, usual: World, results: dict[str, Any]) -> None:
+        for name in ("base", "best"):
+            lines = list(iter_json_lines(usual.inputs[f"predict {name}-0"] / "predictions.jsonl"))
+            nll = sum(line["sums"]["negative_log_likelihood"] for line in lines)
+            tokens = sum(line["sums"]["tokens"] for line in lines)
+            score = by_name(results)[name]["scores"]["perplexity"]
+            assert score["value"] == pytest.approx(math.exp(nll / tokens), rel=1e-12)
+            assert score["low"] < score["value"] < score["high"]
+            assert (score["n"], score["unscored"]) == (40, 0)
+            assert score["per_seed"] == pytest.approx([score["value"]])
+
+    def test_a_share_of_examples_has_wilsons_interval(self, results: dict[str, Any]) -> None:
+        score = by_name(results)["base"]["scores"]["exact_match"]
+        assert (score["value"], score["low"], score["high"]) == (0.0, *wilson(0, 40))
+        score = by_name(results)["best"]["scores"]["exact_match"]
+        assert (score["low"], score["high"]) == wilson(round(score["value"] * 40), 40)
+        assert score["low"] > 0
+
+    def test_differences_are_to_base_and_corrected(self, results: dict[str, Any]) -> None:
+        candidates = by_name(results)
+        tuned = [c for c in results["candidates"][1:] if c["status"] == "ok"]
+        for metric in METRICS:
+            found = [c["differences"][metric] for c in tuned]
+            assert [d["p_adjusted"] for d in found] == pytest.approx(
+                holm([d["p_value"] for d in found]).tolist()
+            )
+            for candidate, difference in zip(tuned, found, strict=True):
+                gap = candidate["scores"][metric]["value"] - candidates["base"]["scores"][metric]["value"]
+                assert difference["value"] == pytest.approx(gap, abs=1e-9)
+                assert difference["low"] <= difference["value"] <= difference["high"]
+                assert (difference["against"], difference["n"]) == ("base", 40)
+        verdicts = {c["name"]: c["differences"]["perplexity"]["verdict"] for c in tuned}
+        assert verdicts == {
+            "best": "better", "middle": "better", "middle-too": "better", "like-base": NO_DIFFERENCE,
+        }  # fmt: skip
+        assert candidates["like-base"]["differences"]["perplexity"]["p_value"] == 1.0
+        assert candidates["base"]["differences"] == {}
+
+    def test_pairs_are_all_pairs(self, results: dict[str, Any]) -> None:
+        for metric in METRICS:
+            rows = [pair for pair in results["pairs"] if pair["metric"] == metric]
+            assert len(rows) == 5 * 4 / 2
+            assert [r["p_adjusted"] for r in rows] == pytest.approx(
+                holm([r["p_value"] for r in rows]).tolist()
+            )
+        scores = {name: c["scores"] for name, c in by_name(results).items()}
+        for row in results["pairs"]:
+            gap = scores[row["a"]][row["metric"]]["value"] - scores[row["b"]][row["metric"]]["value"]
+            assert row["value"] == pytest.approx(gap, abs=1e-9)
+            if row["verdict"] != NO_DIFFERENCE:
+                higher_is_better = row["metric"] != "perplexity"
+                assert row["verdict"] == ("a" if (row["value"] > 0) == higher_is_better else "b")
+
+    def test_a_failed_candidate(self, results: dict[str, Any]) -> None:
+        broken = by_name(results)["broken"]
+        assert (broken["status"], broken["failure"]["stage"]) == ("failed", "train")
+        assert all(score == {"missing": "train failed"} for score in broken["scores"].values())
+        assert broken["training"] is None
+        assert "broken failed in train: out of memory: 8 GB" in results["findings"]
+
+    def test_training_costs_and_badges(self, results: dict[str, Any]) -> None:
+        best = by_name(results)["best"]
+        assert best["training"]["tokens_seen"] == 3200
+        assert best["training"]["curve"] == [
+            {
+                "step": 5,
+                "epoch": 0.5,
+                "loss": 2.0,
+                "learning_rate": 1e-4,
+                "grad_norm": None,
+                "tokens_per_second": 400.0,
+            }
+        ]
+        assert best["training"]["validation"][0]["samples"] == [{"id": "v0", "prompt": "p", "answer": "a"}]
+        assert (best["costs"]["train_seconds"], best["costs"]["predict_seconds"]) == (8.0, 2.0)
+        assert best["badges"] == [
+            "float32 weights, bfloat16 compute", "batch 8", "3,200 tokens", "2 rows truncated",
+            "1 row dropped", "cpu",
+        ]  # fmt: skip
+        assert "slow disk" in best["warnings"]
+        base_row = results["candidates"][0]
+        assert base_row["training"] is None
+        assert base_row["costs"]["train_seconds"] is None
+        assert base_row["badges"] == ["float32", "cpu"]
+
+    def test_keys(self, results: dict[str, Any]) -> None:
+        assert set(results) == {
+            "schema", "suite", "data", "metrics", "judges", "candidates", "pairs", "findings",
+            "environment", "warnings",
+        }  # fmt: skip
+        assert results["data"]["eval_sha256"] == "ab" * 32
+        assert results["metrics"][1] == {
+            "name": "bleu", "label": "BLEU", "unit": "", "higher_is_better": True,
+            "signature": results["metrics"][1]["signature"],
+        }  # fmt: skip
+        assert results["metrics"][1]["signature"].startswith("nrefs:1|")
+        assert set(results["environment"]) == {"python", "platform", "cpu", "gpus", "packages", "harness"}
+        assert "numpy" in results["environment"]["packages"]
+
+    def test_the_same_input_gives_the_same_board(self, usual: World, results: dict[str, Any]) -> None:
+        again = usual.rank("again")
+        assert {**again, "environment": None} == {**results, "environment": None}
+
+    def test_examples(self, usual: World, results: dict[str, Any]) -> None:
+        lines = usual.shown()
+        assert [line["id"] for line in lines] == [example.id for example in usual.examples]
+        line = lines[3]
+        assert set(line) == {"id", "prompt", "reference", "answers", "verdicts"}
+        assert list(line["answers"]) == ["base", "like-base", "middle", "best", "middle-too"]
+        answer = line["answers"]["best"]
+        assert set(answer) == {"text", "error", "finish_reason", "tokens", "scores"}
+        assert set(answer["scores"]) == set(METRICS)
+        assert line["verdicts"]["reference"]["best"] == [
+            {"candidate_first": True, "choice": "first", "reason": "because", "raw": "raw"},
+            {"candidate_first": False, "choice": "second", "reason": "because", "raw": "raw"},
+        ]
+
+
+class TestJudges:
+    def test_win_rates(self, results: dict[str, Any]) -> None:
+        rates = {name: c["win_rates"].get("reference") for name, c in by_name(results).items()}
+        assert rates["base"] is None
+        assert rates["best"]["rules"]["average"]["value"] == 1.0
+        assert rates["best"]["verdict"] == "better"
+        assert rates["middle-too"]["verdict"] == "worse"
+        first = rates["middle"]
+        assert (first["rules"]["average"]["value"], first["consistency"], first["flips_to_first"]) == (
+            0.5,
+            0.0,
+            1.0,
+        )
+        assert first["rules"]["consistent_only"] == {"value": None, "low": None, "high": None, "n": 0}
+        ties = rates["like-base"]
+        assert (ties["rules"]["average"]["value"], ties["consistency"], ties["verdict"]) == (
+            0.5,
+            1.0,
+            NO_DIFFERENCE,
+        )
+        assert rates["best"]["p_adjusted"] == pytest.approx(4 * rates["best"]["p_value"])
+        assert (rates["best"]["n"], rates["best"]["cost_usd"], rates["best"]["from_cache"]) == (40, 0.25, 3)
+        assert results["judges"][0]["signature"].startswith("judge:reference")
+
+    @pytest.mark.parametrize(("unreadable", "verdict"), [(3, "better"), (6, NO_DIFFERENCE)])
+    def test_too_many_unparsed_verdicts_allow_no_conclusion(
+        self, tmp_path: Path, unreadable: int, verdict: str
+    ) -> None:
+        def judged(i: int) -> tuple[str, str]:
+            return ("unparsed", "unparsed") if i < unreadable else ("first", "second")
+
+        results = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=judged)}).rank()
+        row = by_name(results)["a"]
+        rate = row["win_rates"]["reference"]
+        assert (rate["n"], rate["incomplete"], rate["verdict"]) == (40 - unreadable, unreadable, verdict)
+        assert rate["unparsed"] == pytest.approx(unreadable / 40)
+        assert any("could not be read" in warning for warning in row["warnings"]) == (
+            verdict == NO_DIFFERENCE
+        )
+
+    @pytest.mark.parametrize(
+        ("judged", "reason"),
+        [
+            ("no key", "no key"),
+            (always("unparsed", "first"), "none of the 40 pairs got a readable verdict in both orders"),
+            (lambda _: None, "no prompt has an answer of both candidate and base"),
+        ],
+    )
+    def test_a_judge_without_a_word(self, tmp_path: Path, judged: Any, reason: str) -> None:
+        results = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=judged)}).rank()
+        row = by_name(results)["a"]
+        assert row["win_rates"]["reference"] == {"missing": reason}
+        assert f"win rate by reference is missing: {reason}" in row["warnings"]
+        assert row["status"] == "ok"
+        assert "value" in row["scores"]["perplexity"]
+
+    def test_pairs_without_an_answer_are_counted(self, tmp_path: Path) -> None:
+        def judged(i: int) -> tuple[str, str] | None:
+            return None if i in (0, 1) else ("first", "second")
+
+        entries = {"base": base(), "a": Entry(0.5, judged=judged, unanswered=(0, 1))}
+        row = by_name(World(tmp_path, entries).rank())["a"]
+        assert (row["win_rates"]["reference"]["n"], row["win_rates"]["reference"]["skipped"]) == (38, 2)
+        assert "reference was not shown 2 pairs that lack an answer" in row["warnings"]
+
+    def test_another_opponent_than_base(self, tmp_path: Path) -> None:
+        judged = always("second", "first")
+        entries = {
+            "base": base(judged=judged),
+            "a": Entry(0.5, judged=judged),
+            "gpt": Entry(0.9, trained=False),
+        }
+        results = World(tmp_path, entries, against="gpt").rank()
+        rates = {name: c["win_rates"] for name, c in by_name(results).items()}
+        assert rates["gpt"] == {}
+        assert rates["base"]["reference"]["against"] == "gpt"
+        assert rates["a"]["reference"]["verdict"] == "worse"
+
+
+class TestMissing:
+    def test_a_failed_evaluator_costs_only_its_score(self, tmp_path: Path) -> None:
+        results = World(tmp_path, {"base": base(), "a": Entry(0.5, broken_metric="bleu")}).rank()
+        row = by_name(results)["a"]
+        assert row["status"] == "ok"
+        assert row["scores"]["bleu"] == {"missing": "no such tokenizer"}
+        assert "bleu" not in row["differences"]
+        assert "BLEU is missing: no such tokenizer" in row["warnings"]
+        assert row["differences"]["perplexity"]["verdict"] == "better"
+        assert [pair["metric"] for pair in results["pairs"]] == ["perplexity", "exact_match"]
+
+    def test_a_metric_that_failed_everywhere(self, tmp_path: Path) -> None:
+        entries = {"base": base(broken_metric="bleu"), "a": Entry(0.5, broken_metric="bleu")}
+        results = World(tmp_path, entries, rank_by="bleu").rank()
+        assert results["metrics"][1]["name"] == "bleu"
+        assert [candidate["rank"] for candidate in results["candidates"]] == [None, None]
+        assert results["findings"][0] == "No candidate has a score for bleu, by which this board is ranked."
+
+    def test_base_failed(self, tmp_path: Path) -> None:
+        entries = {
+            "base": base(failure={"stage": "predict", "message": "no"}),
+            "a": Entry(0.4),
+            "b": Entry(0.9),
+        }
+        results = World(tmp_path, entries).rank()
+        assert [c["name"] for c in results["candidates"]] == ["base", "b", "a"]
+        assert by_name(results)["b"]["rank"] == [1, 1]
+        assert by_name(results)["b"]["differences"]["perplexity"] == {"missing": "base: predict failed"}
+        assert results["findings"][0].startswith("b has the best perplexity")
+
+    def test_a_backend_that_cannot_score(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5), "gpt": Entry(0.9, trained=False, scores_likelihood=False)}
+        results = World(tmp_path, entries).rank()
+        row = by_name(results)["gpt"]
+        assert row["scores"]["perplexity"] == {"missing": "none of the 40 examples could be scored"}
+        assert row["rank"] is None
+        assert results["candidates"][-1] == row
+        assert row["differences"]["bleu"]["verdict"] == "better"
+        assert "perplexity" not in row["differences"]
+
+    def test_unscored_examples_are_left_out_of_both_sides(self, tmp_path: Path) -> None:
+        entries = {"base": base(unanswered=(0, 1)), "a": Entry(0.5, unanswered=(1, 2, 3))}
+        world = World(tmp_path, entries)
+        results = world.rank()
+        row, base_row = by_name(results)["a"], by_name(results)["base"]
+        assert (row["scores"]["bleu"]["n"], row["scores"]["bleu"]["unscored"]) == (37, 3)
+        assert base_row["scores"]["bleu"]["n"] == 38
+        difference = row["differences"]["perplexity"]
+        assert difference["n"] == 36
+
+        def perplexity(name: str) -> float:
+            lines = list(iter_json_lines(world.inputs[f"predict {name}-0"] / "predictions.jsonl"))[4:]
+            nll = sum(line["sums"]["negative_log_likelihood"] for line in lines)
+            return math.exp(nll / sum(line["sums"]["tokens"] for line in lines))
+
+        assert difference["value"] == pytest.approx(perplexity("a") - perplexity("base"), rel=1e-9)
+        assert "3 of 40 prompts got no answer" in row["warnings"]
+        assert "BLEU leaves out 3 of 40 examples, which could not be scored" in row["warnings"]
+
+    def test_other_examples_are_refused(self, tmp_path: Path) -> None:
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5)})
+        path = world.inputs["evaluate a-0 bleu"] / "statistics.jsonl"
+        write_jsonl(path, list(iter_json_lines(path))[::-1])
+        with pytest.raises(StageError, match="not the examples of the eval set"):
+            world.rank()
+
+
+class TestSeeds:
+    def test_intervals_are_by_prompt_over_the_mean_of_seeds(self, tmp_path: Path) -> None:
+        one = {"base": base(), "a": Entry(0.5)}
+        three = {"base": base(), "a": Entry(0.5, seeds=3)}
+        (tmp_path / "one").mkdir()
+        (tmp_path / "three").mkdir()
+        single, world = World(tmp_path / "one", one).rank(), World(tmp_path / "three", three)
+        results = world.rank()
+        score = by_name(results)["a"]["scores"]["perplexity"]
+        assert len(score["per_seed"]) == 3
+        assert len(set(score["per_seed"])) == 3
+        assert score["per_seed"][0] == pytest.approx(by_name(single)["a"]["scores"]["perplexity"]["value"])
+        log = np.log(score["per_seed"])
+        assert math.log(score["value"]) == pytest.approx(log.mean(), rel=1e-12)
+        assert score["n"] == 40
+        assert "3 seeds" in by_name(results)["a"]["badges"]
+        for metric, alone in by_name(single)["base"]["scores"].items():
+            score = by_name(results)["base"]["scores"][metric]
+            assert score.pop("per_seed") == pytest.approx(alone.pop("per_seed"))
+            assert score == pytest.approx(alone)
+
+    def test_equal_seeds_change_nothing(self, tmp_path: Path) -> None:
+        """Three copies of a trial are as much evidence as one, against a base of one trial."""
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5), "b": Entry(0.3)}, metrics=ALL_METRICS)
+        once = world.rank("once")
+        world.params = copy.deepcopy(world.params)
+        for candidate in world.params["candidates"][1:]:
+            candidate["trials"] *= 3
+        thrice = world.rank("thrice")
+        for a, b in zip(once["pairs"], thrice["pairs"], strict=True):
+            assert a == pytest.approx(b)
+
+    def test_a_failed_seed_fails_the_candidate(self, tmp_path: Path) -> None:
+        failure = {"stage": "train", "message": "loss is NaN"}
+        results = World(tmp_path, {"base": base(), "a": Entry(0.5, seeds=2, failure=failure)}).rank()
+        row = by_name(results)["a"]
+        assert row["failure"] == {"stage": "train", "message": "seed 1: loss is NaN"}
+        assert row["scores"]["bleu"] == {"missing": "train failed"}
+        assert results["findings"][-1] == "a failed in train: seed 1: loss is NaN"
+
+
+class TestWords:
+    def test_findings(self, results: dict[str, Any]) -> None:
+        leader, ahead, groups, standings, judge, judged, failed, scope = results["findings"]
+        best = by_name(results)["best"]
+        score, gap = best["scores"]["perplexity"], best["differences"]["perplexity"]
+        base_value = results["candidates"][0]["scores"]["perplexity"]["value"]
+        assert leader == (
+            f"best has the best perplexity (lower is better): {score['value']:.2f} "
+            f"[{score['low']:.2f}, {score['high']:.2f}], n = 40. That is better than base's "
+            f"{base_value:.2f}: difference −{-gap['value']:.2f} "
+            f"[−{-gap['low']:.2f}, −{-gap['high']:.2f}], n = 40, p < 0.001."
+        )
+        assert ahead == "best is ahead of every other candidate."
+        second, third = (c["name"] for c in results["candidates"][2:4])
+        assert groups == f"These cannot be told apart: {second} and {third}."
+        assert standings == (
+            f"best, {second} and {third} are better than base by perplexity; like-base is not to be told "
+            "apart from base by perplexity (paired, n ≥ 40, p < 0.05 after Holm's correction)."
+        )
+        assert judge == (
+            "Judge reference (likeness to the reference answer by chrF, not quality) most prefers best: it "
+            "wins 100.0% [91.2%, 100.0%] against base, n = 40; 100.0% of 40 pairs are judged alike in both "
+            "orders."
+        )
+        assert judged.startswith("best is better than base by reference; middle-too is worse than base")
+        assert failed.startswith("broken failed")
+        assert "one seed" in scope
+
+    def test_groups_that_cannot_be_told_apart(self) -> None:
+        """In the order of their score, a is ahead; b is like c, c like d, but b is not like d."""
+        metric = {"name": "m", "label": "m", "unit": "", "higher_is_better": True}
+        rows = [
+            {"name": name, "rank": rank, "scores": {"m": {"value": 1.0, "low": 0.5, "high": 2.0, "n": 9}},
+             "differences": {}, "win_rates": {}, "failure": None, "training": None, "seeds": [0]}
+            for name, rank in (("base", None), ("a", [1, 1]), ("b", [2, 3]), ("c", [2, 4]), ("d", [3, 4]))
+        ]  # fmt: skip
+        alike = ({"b", "c"}, {"c", "d"})
+        pairs = [
+            {"metric": "m", "a": x, "b": y, "verdict": NO_DIFFERENCE if {x, y} in alike else "a"}
+            for x, y in itertools.combinations("abcd", 2)
+        ]
+        board = {
+            "suite": {"rank_by": "m"},
+            "metrics": [metric],
+            "judges": [],
+            "candidates": rows,
+            "pairs": pairs,
+        }
+        assert findings(board) == [
+            "a has the best m (higher is better): 1.00 [0.500, 2.00], n = 9.",
+            "a is ahead of every other candidate.",
+            "These cannot be told apart: b and c; c and d.",
+        ]
+
+    def test_candidates_like_the_leader_are_named(self, tmp_path: Path) -> None:
+        entries = {
+            "base": base(),
+            "a": Entry(0.5),
+            "b": Entry(0.5),
+            "c": Entry(0.5, noise_seed=4),
+            "d": Entry(0.3),
+        }
+        results = World(tmp_path, entries).rank()
+        first, second, third = [c["name"] for c in results["candidates"][1:4]]
+        expected = (
+            f"{second} and {third} cannot be told apart from {first}: the order among them may be chance."
+        )
+        assert expected in results["findings"]
+
+    def test_warnings(self, tmp_path: Path) -> None:
+        entries = {
+            "base": base(),
+            "a": Entry(0.5, outcome={"effective_batch_size": 16, "tokens_seen": 3210}),
+            "b": Entry(0.5, model="models/other"),
+        }
+        results = World(tmp_path, entries, n=12).rank()
+        sizes = ", ".join(
+            f"{c['name']} {c['training']['effective_batch_size']}" for c in results["candidates"][1:]
+        )
+        assert results["warnings"] == [
+            "Some scores rest on 12 examples: below 30 intervals tend to be too narrow, and only large "
+            "differences can be seen.",
+            f"Candidates were trained with different effective batch sizes: {sizes}.",
+            "Costs were measured on a CPU: they say nothing of those on a GPU.",
+        ]
+        other = [w for w in by_name(results)["b"]["warnings"] if "bits per byte" in w]
+        assert len(other) == 1
+        assert other[0].startswith(
+            "perplexity: counted in tokens of models/other, for base in those of models/tiny;"
+        )
+        assert not any("bits per byte" in w for w in by_name(results)["a"]["warnings"])
+
+    @pytest.mark.parametrize(
+        ("value", "unit", "expected"),
+        [
+            (0.5412, "%", "54.1%"),
+            (5.1234, "", "5.12"),
+            (0.012345, "", "0.0123"),
+            (12345.6, "", "12,346"),
+            (99.96, "", "100.0"),
+            (0.0, "", "0"),
+            (None, "", "n/a"),
+        ],
+    )
+    def test_figures(self, value: float | None, unit: str, expected: str) -> None:
+        assert figure(value, unit) == expected
+
+    def test_p_values(self) -> None:
+        assert [p_value(p) for p in (0.0321, 0.0002, None)] == ["p = 0.032", "p < 0.001", "p undefined"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ({}, {"a": [1, 3], "b": [1, 3], "c": [1, 3]}),
+        ({("a", "b"): "a", ("a", "c"): "a", ("b", "c"): "b"}, {"a": [1, 1], "b": [2, 3], "c": [2, 3]}),
+        ({("a", "c"): "a"}, {"a": [1, 2], "b": [1, 3], "c": [2, 3]}),
+        ({("a", "base"): "b"}, {"a": [1, 3], "b": [1, 3], "c": [1, 3]}),
+    ],
+)
+def test_rank_intervals(verdicts: dict[tuple[str, str], str], expected: dict[str, list[int]]) -> None:
+    verdicts = {pair: NO_DIFFERENCE if pair == ("b", "c") else verdict for pair, verdict in verdicts.items()}
+    rows = [{"a": a, "b": b, "verdict": verdict} for (a, b), verdict in verdicts.items()]
+    assert rank_intervals(rows, ["a", "b", "c"]) == expected
+
+
+def test_a_metric_written_for_two_axes(tmp_path: Path) -> None:
+    """A user's metric need not know that it is resampled for many systems at once."""
+    folder = tmp_path / "evaluators"
+    folder.mkdir()
+    (folder / "length_ratio.py").write_text(
+        "from dataclasses import dataclass\nimport numpy as np\n\n"
+        "@dataclass(frozen=True)\nclass LengthRatio:\n"
+        "    higher_is_better = True\n    unit = ''\n"
+        "    def measure(self, predictions):\n"
+        "        rows = [(len(p.completion.text), len(p.example.reference)) for p in predictions]\n"
+        "        return np.array(rows, dtype=float)\n"
+        "    def score(self, totals):\n        return totals[:, 0] / totals[:, 1]\n"
+        "    def signature(self):\n        return 'chars'\n"
+    )
+    entries = {"base": base(), "a": Entry(0.5), "b": Entry(0.9)}
+    results = World(tmp_path, entries, metrics=["length_ratio"], rank_by="length_ratio").rank()
+    assert results["metrics"][0]["label"] == "length ratio"
+    assert all(len(c["scores"]["length_ratio"]["per_seed"]) == 1 for c in results["candidates"])
+
+
+@pytest.mark.slow
+def test_twenty_candidates_of_a_thousand_examples(tmp_path: Path) -> None:
+    entries = {"base": base()} | {f"c{i}": Entry(0.3 + 0.03 * i, noise_seed=i) for i in range(19)}
+    world = World(tmp_path, entries, n=1000, metrics=ALL_METRICS)
+    start = time.perf_counter()
+    results = world.rank()
+    assert time.perf_counter() - start < 60
+    assert len(results["pairs"]) == 7 * 190

@@ -1,0 +1,298 @@
+"""The page in a real browser, opened from disk: what a reader does with it, what hostile text cannot do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_inputs import make_report_input
+from test_report import HOSTILE, poison
+
+from harness.report import render
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[test]'")
+
+PLACES = ("/usr/lib/chromium/chromium-headless-shell", "chromium-headless-shell", "chromium", "google-chrome")
+
+
+class Reader:
+    """A browser page that keeps account of requests, console messages and dialogs."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.complaints.append("dialog"), dialog.dismiss()))
+
+    def open(self, index: Path, fragment: str = "") -> Any:
+        self.page.goto(index.as_uri() + fragment)
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium-headless-shell, or another Chromium on the path; never playwright's own download."""
+    program = next((found for place in PLACES if (found := shutil.which(place))), None)
+    if program is None:
+        pytest.skip("needs a browser: apt-get install chromium-headless-shell")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(make_report_input(tmp_path_factory.mktemp("page")))
+
+
+@pytest.fixture
+def reader(browser: Any) -> Iterator[Reader]:
+    """A reader who must have asked for the page alone and have heard no complaint at the end."""
+    made = Reader(browser)
+    yield made
+    assert {url.partition("#")[0][-11:] for url in made.requests} == {"/index.html"}
+    assert made.complaints == []
+    made.context.close()
+
+
+def names(page: Any) -> list[str]:
+    return list(page.locator("#leaderboard tbody .candidate").all_inner_texts())
+
+
+def wait_for_hash(page: Any, part: str) -> None:
+    sync_api.expect(page).to_have_url(re.compile(re.escape(part)))
+
+
+def count(page: Any) -> str:
+    return str(page.locator("#count").inner_text())
+
+
+def test_sorting_pins_base_first_and_the_failed_last(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    head = page.locator("#leaderboard thead th", has_text="train time")
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert names(page) == ["base", "last2", "lora-r4", "lora-r16", "qlora-r16", "full", "lora-wrong"]
+    head.locator("button").click()
+    assert names(page) == ["base", "full", "qlora-r16", "lora-r16", "lora-r4", "last2", "lora-wrong"]
+    assert page.locator("#leaderboard th:not([aria-sort=none])[aria-sort]").count() == 1
+
+
+def test_sorting_works_by_keyboard_and_puts_the_missing_last(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    button = page.locator("#leaderboard thead th", has_text="exact match").locator("button")
+    button.focus()
+    page.keyboard.press("Enter")  # higher is better: best first
+    assert names(page) == ["base", "qlora-r16", "lora-r16", "full", "lora-r4", "last2", "lora-wrong"]
+    page.keyboard.press("Space")
+    assert names(page) == ["base", "lora-r4", "full", "lora-r16", "qlora-r16", "last2", "lora-wrong"]
+    page.locator("#leaderboard thead th", has_text="candidate").locator("button").click()
+    assert names(page)[1:-1] == sorted(names(page)[1:-1])
+
+
+def test_paging_by_fifty(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    assert count(page) == "1–50 of 120"
+    later = page.locator(".pager button[data-step='1']").first
+    later.click()
+    later.click()
+    assert count(page) == "101–120 of 120"
+    assert page.locator(".example").count() == 20
+    assert later.is_disabled()
+
+
+@pytest.mark.parametrize(
+    ("show", "shown"),
+    [("flips", "1–18 of 18, 120 in all"), ("failed", "1–1 of 1, 120 in all"), ("differ", "1–50 of 120"),
+     ("unparsed", "No example is like that.")],
+)  # fmt: skip
+def test_filters(reader: Reader, index: Path, show: str, shown: str) -> None:
+    page = reader.open(index)
+    page.locator("[name=show]").select_option(show)
+    wait_for_hash(page, "show=")
+    assert count(page) == shown
+
+
+def test_search_by_words_and_by_id(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.locator("[name=find]").fill("ABOUT compost")
+    wait_for_hash(page, "find=")
+    assert count(page) == "1–6 of 6, 120 in all"
+    identity = json.loads(page.locator("#data").text_content())["examples"][41]["id"]
+    page.locator("[name=find]").fill(identity)
+    sync_api.expect(page.locator(".example")).to_have_count(1)
+    assert page.locator(".permalink").inner_text() == "#42"
+
+
+def test_a_link_reproduces_the_view(browser: Any, reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.locator("[name=a]").select_option(label="full")
+    page.locator("[name=b]").select_option(label="last2")
+    page.locator("[name=order]").select_option(label="largest difference in BLEU")
+    page.locator(".pager button[data-step='1']").first.click()
+    wait_for_hash(page, "page=2")
+    fragment = page.evaluate("location.hash")
+    shown = page.locator("#list").inner_text()
+    other = Reader(browser)
+    linked = other.open(index, fragment)
+    assert linked.locator("#list").inner_text() == shown
+    assert linked.locator("[name=a]").input_value() == page.locator("[name=a]").input_value()
+    assert linked.locator(".side h4").first.inner_text() == "full"
+    assert linked.evaluate("window.scrollY") > 0
+    other.context.close()
+
+
+def test_a_permalink_leads_to_one_example(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.locator(".permalink").nth(7).click()
+    sync_api.expect(page.locator(".example")).to_have_count(1)
+    assert page.locator(".permalink").inner_text() == "#8"
+    page.go_back()
+    sync_api.expect(page.locator(".example")).to_have_count(50)
+
+
+@pytest.mark.parametrize(
+    "fragment", ["#examples?a=nobody&b=<img>&show=x&order=99&page=-3", "#examples?page=1e9", "#x"]
+)
+def test_a_wrong_link_shows_a_right_page(reader: Reader, index: Path, fragment: str) -> None:
+    page = reader.open(index, fragment)
+    assert page.locator(".example").count() in (20, 50)
+
+
+def test_both_orders_and_their_reasons_stand_by_the_answer(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.locator("[name=show]").select_option("flips")
+    wait_for_hash(page, "show=")
+    verdict = page.locator(".example").first.locator(".verdict").nth(1)
+    assert verdict.locator(".label").inner_text() == "gpt4, against base flip"
+    assert [order.split(" It keeps")[0] for order in verdict.locator(".order").all_inner_texts()] == [
+        "shown first: win",
+        "shown second: loss",
+    ]
+
+
+@pytest.mark.parametrize("width", [1440, 768, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_itself_never_scrolls_sideways(browser: Any, index: Path, width: int, scheme: str) -> None:
+    reader = Reader(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = reader.open(index)
+    for details in page.locator("details").all():
+        details.evaluate("element => { element.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor").startswith("rgb(25")
+    assert light == (scheme == "light")
+    reader.context.close()
+
+
+def test_text_is_readable_on_its_background(browser: Any, index: Path) -> None:
+    """WCAG 2.1 AA: 4.5 to 1, in both colour schemes."""
+    for scheme in ("light", "dark"):
+        reader = Reader(browser, color_scheme=scheme)
+        page = reader.open(index)
+        style = "getComputedStyle(document.documentElement).getPropertyValue"
+        tokens = {
+            name: page.evaluate(f"{style}('--{name}').trim()")
+            for name in ("paper", "surface", "faint", "ink", "muted", "accent", "better", "worse", "level")
+        }
+        for ground in ("paper", "surface", "faint"):
+            for ink in ("ink", "muted", "accent", "better", "worse", "level"):
+                assert contrast(tokens[ink], tokens[ground]) >= 4.5, (scheme, ink, ground)
+        reader.context.close()
+
+
+def contrast(one: str, other: str) -> float:
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, WCAG 2.1."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_hostile_texts_run_nothing_and_break_no_layout(reader: Reader, tmp_path: Path) -> None:
+    make_report_input(tmp_path, examples=8)
+    results = json.loads((tmp_path / "results.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    every = " ".join([*HOSTILE[:-1], "a" * 5_000])
+    (tmp_path / "results.json").write_text(json.dumps(poison(results, every)))
+    poisoned = [poison(line, text) for line, text in zip(lines, HOSTILE, strict=True)]
+    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in poisoned))
+    reader.page.set_viewport_size({"width": 768, "height": 900})
+    page = reader.open(render(tmp_path))
+    for details in page.locator("details").all():
+        details.evaluate("element => { element.open = true; }")
+    assert page.locator(".example").count() == 8
+    assert page.locator("img, iframe, object, embed").count() == 0
+    assert page.locator("script").count() == 2
+    assert "</script><script>alert(1)</script>" in page.locator(".answer").first.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 768
+    assert max(page.locator(".example").evaluate_all("all => all.map(one => one.offsetHeight)")) < 6000
+
+
+def test_the_policy_stops_what_would_slip_in(browser: Any, index: Path) -> None:
+    reader = Reader(browser)
+    page = reader.open(index)
+    blocked: list[str] = []
+    page.on("requestfailed", lambda request: blocked.append(request.failure))
+    page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+          const image = document.createElement("img");
+          image.setAttribute("onerror", "window.ran = true");
+          image.src = "https://example.org/x.png";
+          document.body.append(image);
+        }"""
+    )
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.ran") is None
+    assert blocked == ["csp"]
+    assert any("Content Security Policy" in complaint for complaint in reader.complaints)
+    reader.context.close()
+
+
+def test_board_and_charts_need_no_script(browser: Any, index: Path) -> None:
+    reader = Reader(browser, java_script_enabled=False)
+    page = reader.open(index)
+    assert names(page)[0] == "base"
+    assert page.locator("svg[role=img]").count() > 5
+    assert (
+        page.locator("noscript").inner_text()
+        == "The examples need JavaScript. The board and the charts do not."
+    )
+    assert not page.locator("#controls").is_visible()
+    reader.context.close()
+
+
+def test_it_prints(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1032, "height": 703})  # A4 landscape within its margins
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1032
+    assert not page.locator("nav").is_visible()
+    assert len(page.pdf(format="A4", landscape=True)) > 50_000
+
+
+@pytest.mark.slow
+def test_a_large_page_opens_within_a_second(browser: Any, tmp_path: Path) -> None:
+    tuned = [(f"lora-{i}", "lora", 1 + i / 20, 60.0 + i) for i in range(19)]
+    index = render(make_report_input(tmp_path, examples=1000, tuned=tuned))
+    reader = Reader(browser)
+    page = reader.open(index)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") < 2000
+    assert count(page) == "1–50 of 1000"
+    reader.context.close()

@@ -1,0 +1,88 @@
+"""Training jobs for the tests; run as a script, this file trains the job in a JSON file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.protocols import TrainJob, TrainOutcome
+from harness.records import Example, Message, Method, ModelRef, Prompting, from_json, to_json, write_jsonl
+
+LORA = {"r": 4, "target_modules": "all-linear"}
+NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+METHODS = {
+    "full": Method("full"),
+    "freeze": Method("freeze", {"last_layers": 1}),
+    "lora": Method("lora", LORA),
+    "nf4": Method("qlora", {"lora": LORA, "quantization": NF4}),
+    "int8": Method("qlora", {"lora": LORA, "quantization": {"load_in_8bit": True}}),
+}
+
+
+def examples(rows: list[dict[str, str]]) -> list[Example]:
+    """Alpaca rows as the data stage hands them over; rows of unequal length."""
+    return [
+        Example(
+            f"row{i}", (Message("user", f"{row['instruction']} {row['input']}"),), row["output"] * (1 + i % 3)
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def make_job(out: Path, model: Path, rows: list[dict[str, str]], method: Method, **training: Any) -> TrainJob:
+    """A job over 19 rows, 5 more for validation, with its data files beside `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    train, validation = out.parent / "train.jsonl", out.parent / "validation.jsonl"
+    write_jsonl(train, examples(rows)[:19])
+    write_jsonl(validation, examples(rows)[19:])
+    return TrainJob(
+        model=ModelRef(str(model)),
+        method=method,
+        training={"learning_rate": 1e-3, "validation_samples": 1, **training},
+        prompting=Prompting(max_length=128),
+        generation={"max_new_tokens": 4},
+        seed=0,
+        train=train,
+        validation=validation,
+        out=out,
+    )
+
+
+def train(job: TrainJob) -> TrainOutcome:
+    """Train on one thread, so that sums are added in one order."""
+    import torch
+
+    from harness.backends.torch import Torch
+
+    torch.set_num_threads(1)
+    return Torch().train(job)
+
+
+def weights_digest(out: Path) -> str:
+    """A digest of the trained weights in a job's folder."""
+    (file,) = (out / "model").glob("*.safetensors")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def job_to_file(job: TrainJob, path: Path) -> Path:
+    """The job as a JSON file that this script trains."""
+    fields = {f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.name != "progress"}
+    path.write_text(json.dumps(to_json(fields)))
+    return path
+
+
+def job_from_file(path: Path) -> TrainJob:
+    """The job that `job_to_file` wrote."""
+    fields = json.loads(path.read_text())
+    kinds = {"model": ModelRef, "method": Method, "prompting": Prompting}
+    records = {name: from_json(kind, fields[name]) for name, kind in kinds.items()}
+    paths = {name: Path(fields[name]) for name in ("train", "validation", "out")}
+    return TrainJob(**{**fields, **records, **paths})
+
+
+if __name__ == "__main__":
+    train(job_from_file(Path(sys.argv[1])))
