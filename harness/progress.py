@@ -15,8 +15,6 @@ from harness.run import Listener, Status
 QUIET = frozenset({"evaluate"})
 """Stages of a second or less, many of them: only their failures are worth a line."""
 SECONDS_BETWEEN_LINES = 15.0
-MARKS = {"made": "✓", "cached": "·", "failed": "✗", "skipped": "–"}
-COLOURS = {"made": "green", "cached": "bright_black", "failed": "red", "skipped": "yellow"}
 
 
 class Display(Listener, Protocol):
@@ -46,10 +44,11 @@ def duration(seconds: float) -> str:
 
 def _end_line(step: Step, status: Status, seconds: float, message: str) -> str | None:
     """The line that stays on the screen when a step ended; None where none is due."""
-    if status == "cached" or (status == "made" and step.stage in QUIET):
+    if status in ("cached", "skipped") or (status == "made" and step.stage in QUIET):
         return None
-    tail = duration(seconds) if status == "made" else message
-    return f"{click.style(MARKS[status], fg=COLOURS[status])} {step.name}  {tail}"
+    if status == "failed":
+        return f"{click.style('✗', fg='red')} {step.name}  {message}"
+    return f"{click.style('✓', fg='green')} {step.name}  {duration(seconds)}"
 
 
 class Lines:

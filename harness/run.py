@@ -98,7 +98,7 @@ class _Loop:
         run = self._run
         lost = next((name for name in step.after if name in run.failures), None)
         if lost is not None:
-            self._end(step, "skipped", 0.0, f"{lost} failed: {run.failures[lost]}")
+            self._end(step, "skipped", 0.0, self._root_failure(lost))
         elif self._store.has(step.key):
             self._end(step, "cached", 0.0, "")
         elif all(name in run.statuses for name in step.after) and self._has_room(step):
@@ -106,6 +106,11 @@ class _Loop:
         else:
             return False
         return True
+
+    def _root_failure(self, name: str) -> str:
+        """Why a step has no artifact; for one that was skipped, that is said already."""
+        message = self._run.failures[name]
+        return message if self._run.statuses[name] == "skipped" else f"{name} failed: {message}"
 
     def _has_room(self, step: Step) -> bool:
         if step.stage in HEAVY:

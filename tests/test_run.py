@@ -161,7 +161,7 @@ def test_what_cannot_change_a_result_changes_nothing(copied: Path) -> None:
     [
         ("{method: {lora: {target_modules: [query_key_value]}}}", "query_key_value"),
         ("{training: {learning_rate: 1e30}}", "nan"),
-        ("{method: {freeze: {last_layers: 9}}}", "2 layers"),
+        ("{method: {freeze: {last_layers: 9}}}", "2 decoder layers"),
     ],
 )
 def test_a_candidate_that_fails_is_a_red_row_and_the_others_finish(
