@@ -99,7 +99,7 @@ def test_the_smallest_suite_has_a_default_for_everything_else(folder: Path) -> N
     assert [(s.path, s.local, s.format) for s in suite.data.train] == [
         (str(folder / "rows.json"), True, "auto")
     ]
-    assert (suite.data.validation, suite.data.eval, suite.data.overlap) == (0.05, 100, "remove")
+    assert (suite.data.validation, suite.data.eval, suite.data.overlap) == (0.05, None, "remove")
     assert suite.prompting == Prompting("chat", "", 1024)
     assert [e.name for e in suite.evaluators] == SuiteKeys.model_fields["evaluators"].default
     assert [(j.name, j.against, j.max_prompts) for j in suite.judges] == [("reference", "base", None)]
@@ -207,8 +207,8 @@ def test_the_table_of_training_arguments_is_that_of_the_installed_class() -> Non
 
 
 DATA_FORMS = [
-    ("rows.json", ["rows.json"], 0.05, 100),
-    ("[rows.json, ./more.csv]", ["rows.json", "more.csv"], 0.05, 100),
+    ("rows.json", ["rows.json"], 0.05, None),
+    ("[rows.json, ./more.csv]", ["rows.json", "more.csv"], 0.05, None),
     ("{train: rows.json, eval: 0.1, validation: null}", ["rows.json"], None, 0.1),
     ("{train: [{path: rows.json, format: alpaca}, more.csv], eval: 7}", ["rows.json", "more.csv"], 0.05, 7),
 ]
@@ -543,9 +543,9 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         "a float is a share below 1, a whole number a number of examples",
     ),
     (
-        ("data: rows.json", "data: {train: rows.json, eval: null}"),
+        ("data: rows.json", "data: {train: rows.json, eval: true}"),
         SuiteError,
-        "2:26: data.eval: expected a share, a number of examples or a source, got nothing",
+        "2:26: data.eval: expected a share, a number of examples or a source, got true",
     ),
     (
         ("data: rows.json", "data: {train: rows.json, overlap: drop}"),
