@@ -94,13 +94,19 @@ def known(kind: str, suite_folder: Path | None = None) -> list[Source]:
         built_in = _plugin_files(PACKAGE / folder)
         sources = [Source(path.stem, f"harness.{folder}.{path.stem}", "built in") for path in built_in]
     if suite_folder is not None:
-        already = {source.location for source in sources}
-        beside = [str(path) for path in _plugin_files(suite_folder / folder)]
-        sources += [Source(Path(p).stem, p, "beside the suite") for p in beside if p not in already]
+        comes_along = {source.name: Path(source.location) for source in sources if kind == "judge"}
+        for path in _plugin_files(suite_folder / folder):
+            if not _same_file(path, comes_along.get(path.stem)):
+                sources.append(Source(path.stem, str(path), "beside the suite"))
     for entry in metadata.entry_points(group=f"harness.{folder}"):
         distribution = entry.dist.name if entry.dist else "an unknown distribution"
         sources.append(Source(entry.name, entry.value, f"entry point of {distribution}"))
     return sorted(dict.fromkeys(sources), key=lambda source: (source.name, source.location))
+
+
+def _same_file(path: Path, other: Path | None) -> bool:
+    """Whether two files hold the same: a suite in a clone has the bundled judges beside it once more."""
+    return other is not None and path.read_bytes() == other.read_bytes()
 
 
 def _plugin_files(folder: Path) -> list[Path]:

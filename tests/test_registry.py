@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -83,6 +84,13 @@ def test_plugins_are_known_without_being_imported(tmp_path: Path, write: Callabl
     )
     assert names(registry.known("judge")) == ["gpt4", "reference"]
     assert "torch" in names(registry.known("backend"))
+
+
+def test_a_copy_of_a_bundled_judge_beside_the_suite_is_no_second_judge(repo: Path, tmp_path: Path) -> None:
+    """A suite in the root of a clone, run by an installed wheel, has the bundled judges beside it."""
+    shutil.copytree(repo / "judges", tmp_path / "judges")
+    assert registry.known("judge", tmp_path) == registry.known("judge")
+    assert registry.find("judge", "gpt4", tmp_path).location.startswith(str(repo))
 
 
 def test_every_plugin_that_comes_along_is_found_described_and_has_helped_options(repo: Path) -> None:
