@@ -46,6 +46,8 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
         except HarnessError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
     return wrapped
 
@@ -96,6 +98,8 @@ def run(suite: Path, overrides: tuple[str, ...], store_folder: Path, reports: Pa
     if dry_run:
         _show_plan(planned)
         return
+    for fact in planned.data_facts:
+        click.echo(f"data  {fact}", err=True)
     done = _execute(planned)
     _publish(done, reports / planned.suite.name)
     if done.failures:
@@ -206,13 +210,16 @@ def _execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:
     executor = LocalExecutor()
     try:
         todo = [step for step in planned.chosen(stages) if not planned.store.has(step.key)]
-        with display(len(todo)) as shown:
+        ranked = 1 if todo and stages is None else 0
+        with display(len(todo) + ranked) as shown:
             return execute(planned, executor, shown, stages)
     except KeyboardInterrupt:
         click.echo("stopping: running steps write a checkpoint first", err=True)
         executor.shutdown()
         click.echo("stopped; nothing is lost: the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)
+    finally:
+        executor.shutdown()
 
 
 def _publish(done: Run, folder: Path) -> None:
@@ -222,7 +229,7 @@ def _publish(done: Run, folder: Path) -> None:
     if done.results is None:
         raise HarnessError(f"no board could be made: {done.failures['rank']}")
     changed = publish(done.results, folder)
-    if not done.made and not changed:
+    if not done.made and not done.failures and not changed:
         click.echo("everything was already done", err=True)
     _print_board(folder)
 

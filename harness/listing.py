@@ -14,13 +14,13 @@ from harness.suite.yaml_source import read_document
 
 def list_plugins(kind: str, suite_folder: Path | None) -> str:
     """Every plugin of a kind with its description and options."""
-    blocks = [_plugin(kind, source) for source in registry.known(kind, suite_folder)]
+    blocks = [_plugin(kind, source, suite_folder) for source in registry.known(kind, suite_folder)]
     return "\n".join([f"{kind}s", *blocks, ""])
 
 
-def _plugin(kind: str, source: registry.Source) -> str:
+def _plugin(kind: str, source: registry.Source, suite_folder: Path | None) -> str:
     try:
-        plugin = registry.find(kind, source.location, None)
+        plugin = registry.find(kind, source.name, suite_folder)
     except InputError as error:
         return f"  {source.name:<16} cannot be used: {error}"
     description = registry.describe(plugin.cls)

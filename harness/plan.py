@@ -103,7 +103,7 @@ def trials(candidate: Candidate) -> list[Trial]:
 def compile_plan(suite: Suite, store: Store) -> Plan:
     """The plan of a suite; InputError where a model or a dataset is missing or a judge could not run."""
     plan = Plan(suite, store, Identities(store, suite.display_path))
-    judges = _preflight(suite)
+    identities = _preflight(suite)
     _add_prepare(plan)
     every = [trial for candidate in suite.candidates for trial in trials(candidate)]
     for trial in every:
@@ -113,7 +113,7 @@ def compile_plan(suite: Suite, store: Store) -> Plan:
     for trial in every:
         for judge in trial.candidate.judges:
             if judge.against != trial.candidate.name:
-                _add_judge(plan, trial, judge, judges[judge.name])
+                _add_judge(plan, trial, judge, identities[judge.name])
     return plan
 
 
@@ -127,9 +127,7 @@ def _preflight(suite: Suite) -> dict[str, Any]:
             if hasattr(judge, "preflight"):
                 judge.preflight()
         except PluginError as error:
-            raise PluginError(
-                error.what, where=f"{suite.display_path}: judges.{name}", fix=error.fix
-            ) from error
+            raise PluginError(error.what, where=f"{spec.where}: judges.{name}", fix=error.fix) from error
         identities[name] = judge.identity() if hasattr(judge, "identity") else None
     return identities
 

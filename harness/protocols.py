@@ -7,7 +7,7 @@ and its part of the cache key; `option` declares one with its help text.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -57,8 +57,8 @@ class TrainJob:
 
     `train` and `validation` are JSONL files of Example (`validation` None: there is none). `training`
     holds every key the backend honours, defaults filled in. The backend writes into `out`: `model/`
-    (what `load` reads back), `log.jsonl`, and whatever it needs to resume; it may find there what an
-    earlier, killed attempt left.
+    (what `load` reads back), `log.jsonl`, and whatever it needs to resume, which it clears away at the end;
+    it may find there what an earlier, killed attempt left.
     """
 
     model: ModelRef
@@ -178,7 +178,3 @@ class Preflight(Protocol):
     def preflight(self) -> None:
         """Raise PluginError with the fix; cheap, offline."""
         ...
-
-
-StageFunction = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
-"""(params, input folders, output folder, progress): what every file in harness/stages defines as `run`."""

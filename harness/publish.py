@@ -16,6 +16,7 @@ def publish(artifact: Path, folder: Path) -> bool:
     if (folder / "index.html").is_file() and all(_same(artifact / name, folder / name) for name in FILES):
         return False
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").unlink(missing_ok=True)  # a page that is there belongs to the results beside it
     for name in FILES:
         shutil.copyfile(artifact / name, folder / name)
     render(folder)

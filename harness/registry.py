@@ -216,10 +216,14 @@ def key_options(spec: PluginSpec) -> dict[str, Any]:
 
 
 def _by_content(value: Any) -> Any:
+    """A file, or a folder's files of one level below, by content; any other value as it is.
+
+    Not deeper: a text that happens to name a large folder must not cost the reading of a disk.
+    """
     if not isinstance(value, str) or not Path(value).is_absolute() or not Path(value).exists():
         return value
     root = Path(value)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    files = [root] if root.is_file() else sorted(p for p in root.iterdir() if p.is_file())
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(root)}\0{file.stat().st_size}\0".encode())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness import worker
-from harness.errors import HarnessError, InputError
+from harness.errors import HarnessError, InputError, StageError
 from harness.plan import Plan, Step
 from harness.records import read_json
 
@@ -62,6 +62,8 @@ def execute(plan: Plan, executor: Executor, listener: Listener, stages: Collecti
     if stages is not None:
         return run
     plan.store.remember_digests()
+    if "prepare" in run.failures:
+        raise StageError(f"prepare failed: {run.failures['prepare']}")
     rank = plan.rank(run.failures)
     loop.go([rank])
     if rank.name not in run.failures:
@@ -115,8 +117,10 @@ class _Loop:
     def _has_room(self, step: Step) -> bool:
         if step.stage in HEAVY:
             return bool(self._free)
-        light = sum(other.stage not in HEAVY for other, _, _ in self._running.values())
-        return light < LIGHT_AT_A_TIME
+        light = [other.stage for other, _, _ in self._running.values() if other.stage not in HEAVY]
+        if step.stage == "judge" and "judge" in light:
+            return False  # the next may ask what this one is asking: then it is in the cache
+        return len(light) < LIGHT_AT_A_TIME
 
     def _start(self, step: Step) -> None:
         device = self._free.pop(0) if step.stage in HEAVY else None

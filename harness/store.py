@@ -41,6 +41,7 @@ class Store:
         self.root = root.absolute()
         self._digests = self.root / "digests.json"
         self._fresh: dict[str, str] = {}
+        self._made_parent = not self.root.parent.exists()
 
     def path(self, key: str) -> Path:
         """Where the artifact is, or would be."""
@@ -83,14 +84,13 @@ class Store:
         return self.path(key)
 
     def discard(self, key: str) -> None:
-        """Forget an attempt; folders that were made for it alone go too."""
+        """Forget an attempt; a store that holds nothing else goes too."""
         shutil.rmtree(self.partial(key), ignore_errors=True)
-        self._lock_file(key).unlink(missing_ok=True)
-        for folder in (self.root / "locks", self.root, self.root.parent):
-            try:
-                folder.rmdir()
-            except OSError:
-                return
+        if not self.root.is_dir() or {path.name for path in self.root.iterdir()} - {"locks"}:
+            return
+        shutil.rmtree(self.root)
+        if self._made_parent and not any(self.root.parent.iterdir()):
+            self.root.parent.rmdir()
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:

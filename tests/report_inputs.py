@@ -230,6 +230,7 @@ def _win_rate(value: float, consistency: float, unparsed: float, n: int) -> Json
         "unparsed_opponent_first": unparsed * 0.5,
         "p_value": 0.004, "p_adjusted": 0.012 if value > 0.58 else 0.21,
         "verdict": "better" if value > 0.58 else "cannot be told apart", "cost_usd": None, "from_cache": 0,
+        "prompt_tokens": 181_300, "completion_tokens": 9_600,
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ FLOORS = {
     "harness.hub": 2,
     "harness.verdict_cache": 2,
     "harness.fences": 2,
+    "harness.format": 2,
     "harness.chat_server": 2,
     "harness.validation": 2,
     "harness.plugin_files": 2,

@@ -122,7 +122,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "a judge without its key": (
         replaced("candidates:", "judges: [gpt4]\ncandidates:"),
-        ["OPENAI_API_KEY"],
+        ["suite.yaml:3:10: judges.gpt4: ", "OPENAI_API_KEY"],
     ),
 }
 

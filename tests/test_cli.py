@@ -69,7 +69,9 @@ def test_plugins_lists_every_plugin_with_its_options(repo: Path, tmp_path: Path)
     for path in files:
         if path.stem != "__init__":
             assert f"  {path.stem} " in said.stdout
-    assert "temperature" in said.stdout
+    assert "cannot be used" not in said.stdout
+    for option in ("temperature", "lowercase", "margin"):
+        assert f"      {option}: " in said.stdout
 
 
 def test_a_bundled_suite_is_copied_whole(tmp_path: Path) -> None:

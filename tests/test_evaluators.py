@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import registry
@@ -107,6 +107,7 @@ class TestSacrebleu:
             {"smooth_method": "add-k", "smooth_value": 2.0},
         ],
     )
+    @settings(deadline=None)
     @given(pairs=TEXTS)
     def test_bleu_equals_sacrebleu(self, options: dict[str, Any], pairs: list[tuple[str, str]]) -> None:
         from sacrebleu.metrics.bleu import BLEU
@@ -129,6 +130,7 @@ class TestSacrebleu:
     @pytest.mark.parametrize(
         "options", [{}, {"word_order": 2}, {"lowercase": True, "beta": 1}, {"char_order": 3, "word_order": 1}]
     )
+    @settings(deadline=None)
     @given(pairs=TEXTS)
     def test_chrf_equals_sacrebleu(self, options: dict[str, Any], pairs: list[tuple[str, str]]) -> None:
         from sacrebleu.metrics.chrf import CHRF
@@ -223,6 +225,7 @@ class TestWords:
     def test_rouge_l_needs_a_reference_with_words(self) -> None:
         assert np.isnan(RougeL().measure(corpus([("?!", "yes")]))).all()
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from("abcde"), max_size=80), st.lists(st.sampled_from("abcde"), max_size=80))
     def test_common_subsequence_equals_the_textbook(self, a: list[str], b: list[str]) -> None:
         row = [0] * (len(b) + 1)

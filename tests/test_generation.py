@@ -21,14 +21,15 @@ from transformers import (
     Qwen3Config,
 )
 
-from harness.errors import InputError, OutOfMemory
+from harness.errors import OutOfMemory
 from harness.modeling.adapters import add_adapter
-from harness.modeling.generation import Decoder
+from harness.modeling.generation import SEARCH_KEYS, WARPERS, Decoder
 from harness.modeling.language_model import TransformersLanguageModel
 from harness.modeling.loading import load_model, load_tokenizer
 from harness.modeling.supervision import Renderer
 from harness.protocols import Decoding
 from harness.records import Completion, Message, ModelRef, Prompting
+from harness.suite.settings import Generation
 
 CPU = torch.device("cpu")
 PROMPTS = [
@@ -242,28 +243,22 @@ def test_answers_get_what_room_the_model_has(tiny_llama: Path) -> None:
             assert completion.finish_reason == "length"
     assert max(lengths) >= 256
     assert sum(completion.tokens < 100 for completion in made) == 3
-    assert model.generate(messages(["7" * 500]), Decoding({}))[0].error
+    assert model.generate(messages(["7" * 500]), Decoding({"max_new_tokens": 128}))[0].error
 
 
 def test_an_empty_prompt_is_an_error_of_its_own_row(tiny_llama: Path) -> None:
     model = always(tiny_llama, "a", Prompting("jinja", "{{ messages[0]['content'] }}", 256))
     asked = messages(["", "Why?"])
-    assert [c.error for c in model.generate(asked, Decoding({}))] == ["the prompt is empty", None]
+    assert [c.error for c in model.generate(asked, Decoding({"max_new_tokens": 128}))] == [
+        "the prompt is empty",
+        None,
+    ]
     sums = model.score([(asked[0], ""), (asked[0], "A")])
     assert [total and total.tokens for total in sums] == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"max_tokens": 5}, "generation: max_tokens is not honoured"),
-        ({"eos_token_id": 5}, "generation: eos_token_id is not honoured"),
-        ({"do_sample": True, "num_beams": 2}, "do_sample cannot go with num_beams"),
-    ],
-)
-def test_settings_that_would_not_count_are_refused(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        Decoder(settings, [0])
+def test_every_key_of_a_suite_is_honoured() -> None:
+    assert Generation.model_fields.keys() == SEARCH_KEYS | WARPERS.keys() | {"do_sample"}
 
 
 def test_none_means_not_set(llama: TransformersLanguageModel) -> None:
@@ -323,7 +318,7 @@ def test_running_out_of_memory_says_what_to_change(tiny_llama: Path) -> None:
     model.lm_head.register_forward_hook(exhaust)
     language_model = TransformersLanguageModel(model, load_tokenizer(ref), Prompting("chat", "", 256))
     with pytest.raises(OutOfMemory, match=r"a batch of 2: .* lower training\.per_device_eval_batch_size"):
-        language_model.generate(messages(PROMPTS[:2]), Decoding({}))
+        language_model.generate(messages(PROMPTS[:2]), Decoding({"max_new_tokens": 128}))
     with pytest.raises(OutOfMemory, match="a batch of 1: "):
         language_model.score([(messages(PROMPTS)[0], "Blue.")])
     assert model.training

@@ -202,13 +202,13 @@ SOON = {"retry_after_ms": "5"}
         [error(429)],
         [error(500, **SOON), error(503, **SOON)],
         [Answer(drop=True)],
-        [Answer(b"", delay=1.0)],
+        [Answer(b"", delay=6.0)],
     ],
     ids=["429 with Retry-After", "429 without", "500 and 503", "dropped", "timeout"],
 )
 def test_gpt4_tries_again_until_the_server_answers(chat: ScriptedChat, troubles: list[Answer]) -> None:
     chat.plays(*troubles, verdict("answer_1"))
-    timeout = 0.6 if any(trouble.delay for trouble in troubles) else 20.0
+    timeout = 3.0 if any(trouble.delay for trouble in troubles) else 20.0
     assert gpt4(chat, timeout=timeout).compare(QUESTION, "a", "b").choice == "first"
     assert len(chat.asked) == len(troubles) + 1
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import make_llama
 from safetensors.torch import load_file, save_file
-from training_jobs import LORA, METHODS, NF4, make_job, train
+from training_jobs import METHODS, NF4, make_job, train
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harness.backends.torch import Torch
@@ -21,14 +21,15 @@ from harness.errors import ModelError
 from harness.modeling.artifacts import load_base, load_trained, save
 from harness.modeling.layers import is_tied, part_of_parameters
 from harness.modeling.loading import load_tokenizer
-from harness.modeling.metering import parameter_counts
-from harness.modeling.methods import METHODS as METHOD_NAMES
-from harness.modeling.methods import prepare
-from harness.modeling.optimization import Optimization
+from harness.modeling.methods import _METHODS, prepare
+from harness.modeling.training.metering import parameter_counts
+from harness.modeling.training.optimization import Optimization
+from harness.modeling.training.setup import set_up
+from harness.modeling.training.validation_loss import Validator
+from harness.modeling.training_settings import METHODS as METHOD_NAMES
 from harness.modeling.training_settings import TrainingSettings
-from harness.modeling.training_setup import set_up
-from harness.modeling.validation import Validator
 from harness.records import Method, ModelRef
+from harness.suite.settings import METHODS as SECTIONS
 
 CPU = torch.device("cpu")
 IDS = torch.tensor([[5, 40, 41, 90, 7, 300]])
@@ -93,7 +94,7 @@ def test_exactly_the_intended_tensors_change(
 ) -> None:
     training = {"activation_checkpointing": checkpointing, "lr_scheduler_type": "constant"}
     job = make_job(tmp_path / "out", untied, rows, method, **training)
-    settings = TrainingSettings.from_mapping(job.training, method.name)
+    settings = TrainingSettings(**job.training)
     setup = set_up(job, settings, CPU)
     before = tensors(setup.model)
     setup.model.train()
@@ -135,8 +136,6 @@ REFUSED = [
     (Method("freeze", {"last_layers": 1, "head": True}), "one tensor"),
     (Method("freeze", {"last_layers": 1, "embeddings": True}), "one tensor"),
     (Method("lora", {"target_modules": ["nope"]}), "down_proj, gate_proj, k_proj, lm_head, o_proj"),
-    (Method("lora", {"init_lora_weights": "eva"}), "needs a pass over the data"),
-    (Method("qlora", {"lora": LORA}), "neither 4 nor 8 bit"),
     (Method("lora", {"r": 0}), "`r` should be a positive integer"),
 ]
 
@@ -229,7 +228,7 @@ def test_a_fresh_process_loads_what_was_in_memory(
 
 def _train_and_keep_logits(job: Any) -> torch.Tensor:
     """Train, save, and return the logits that the trained model in memory has."""
-    settings = TrainingSettings.from_mapping(job.training, job.method.name)
+    settings = TrainingSettings(**job.training)
     torch.set_num_threads(1)
     setup = set_up(job, settings, CPU)
     setup.model.train()
@@ -245,7 +244,7 @@ def test_validation_leaves_the_gradients_of_a_4_bit_model_alone(
 ) -> None:
     """bitsandbytes repacks 4-bit weights in eval mode on some CPUs, and its packed matmul has no backward."""
     job = make_job(tmp_path / "out", tiny_llama, rows, METHODS["nf4"])
-    settings = TrainingSettings.from_mapping(job.training, "qlora")
+    settings = TrainingSettings(**job.training)
 
     def gradients(*, validate_first: bool) -> dict[str, torch.Tensor]:
         setup = set_up(job, settings, CPU)
@@ -295,5 +294,5 @@ def test_an_interrupted_save_is_not_a_model(tmp_path: Path, tiny_llama: Path) ->
     assert torch.equal(logits(loaded), logits(model))
 
 
-def test_the_backend_names_its_methods() -> None:
-    assert Torch.methods == METHOD_NAMES
+def test_every_method_that_is_named_can_be_prepared_and_has_its_keys() -> None:
+    assert Torch.methods == METHOD_NAMES == _METHODS.keys() == SECTIONS.keys()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ from training_jobs import METHODS, examples, make_job, train
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments, get_scheduler
 
 from harness.backends.torch import Torch
-from harness.errors import SuiteError
 from harness.modeling.loading import load_model, load_tokenizer
-from harness.modeling.losses import accumulate_gradients, mean_loss
-from harness.modeling.optimizers import create_optimizer, decayed_parameters
-from harness.modeling.sampling_order import epoch_windows, length_sorted_batches, micro_batches
-from harness.modeling.schedules import learning_rate_factor
-from harness.modeling.training_data import Rows as TokenRows
-from harness.modeling.training_data import encode_rows
+from harness.modeling.training.optimization import accumulate_gradients, create_optimizer, decayed_parameters
+from harness.modeling.training.sampling_order import epoch_windows, length_sorted_batches, micro_batches
+from harness.modeling.training.schedules import learning_rate_factor
+from harness.modeling.training.setup import Rows as TokenRows
+from harness.modeling.training.setup import encode_rows
+from harness.modeling.training.validation_loss import mean_loss
 from harness.modeling.training_settings import KEYS, TrainingSettings
 from harness.records import (
     ModelRef,
@@ -35,6 +33,10 @@ Rows = list[dict[str, str]]
 
 def log_of(out: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in iter_json_lines(out / "log.jsonl") if line["type"] == kind]
+
+
+def settings(**training: Any) -> TrainingSettings:
+    return TrainingSettings(**{**Training().model_dump(), **training})
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ def test_schedules_are_those_of_transformers(name: str, warmup: int, total: int)
 @pytest.mark.parametrize(("value", "total"), [(0.03, 100), (0.1, 7), (5, 7), (0, 9), (1, 9)])
 def test_warm_up_is_counted_as_in_transformers(tmp_path: Path, value: float, total: int) -> None:
     theirs = TrainingArguments(output_dir=str(tmp_path), warmup_steps=value, use_cpu=True)
-    assert TrainingSettings(warmup_steps=value).warmup_length(total) == theirs.get_warmup_steps(total)
+    assert settings(warmup_steps=value).warmup_length(total) == theirs.get_warmup_steps(total)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +159,7 @@ def test_every_optimizer_trains(tmp_path: Path, tiny_llama: Path, rows: Rows, na
 
 
 def test_weight_decay_shrinks_matrices_and_spares_norms(model: Any) -> None:
-    settings = TrainingSettings(learning_rate=0.1, weight_decay=0.5)
-    optimizer = create_optimizer(model, settings)
+    optimizer = create_optimizer(model, settings(learning_rate=0.1, weight_decay=0.5))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -226,29 +227,6 @@ def test_how_long_a_training_is(
     assert outcome.steps == steps
 
 
-@pytest.mark.parametrize(
-    ("method", "rate"), [("full", 2e-5), ("freeze", 2e-5), ("lora", 2e-4), ("qlora", 2e-4)]
-)
-def test_adapters_learn_ten_times_faster_by_default(method: str, rate: float) -> None:
-    assert TrainingSettings.from_mapping({}, method).learning_rate == rate
-    assert TrainingSettings.from_mapping({"learning_rate": 1.0}, method).learning_rate == 1.0
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "known"),
-    [
-        ("lr_scheduler_type", "cosin", "cosine"),
-        ("optim", "adam", "adamw_8bit"),
-        ("train_sampling_strategy", "bucket", "group_by_length"),
-    ],
-)
-def test_an_unknown_choice_lists_the_known_ones(
-    tmp_path: Path, tiny_llama: Path, rows: Rows, key: str, value: str, known: str
-) -> None:
-    with pytest.raises(SuiteError, match=f"training.{key}.*{known}"):
-        train(make_job(tmp_path / "out", tiny_llama, rows, METHODS["full"], **{key: value}))
-
-
 def test_keys_are_those_of_training_arguments_but_for_two() -> None:
     theirs = set(TrainingArguments.__dataclass_fields__)
     assert KEYS - theirs == {"completion_only_loss", "validation_samples"}
@@ -267,6 +245,5 @@ def test_computing_in_bfloat16_keeps_float32_weights(tmp_path: Path, tiny_llama:
     assert (lora.dtypes["weights"], lora.dtypes["trainable"]) == ("bfloat16", "float32")
 
 
-def test_the_defaults_are_those_that_a_suite_shows() -> None:
-    shown = Training().model_dump()
-    assert shown == {field.name: field.default for field in fields(TrainingSettings)}
+def test_a_suite_has_every_key_of_the_trainer_and_no_other() -> None:
+    assert Training.model_fields.keys() == KEYS

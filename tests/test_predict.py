@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_llama, make_tokenizer
+from training_jobs import METHODS, make_job, train
+from transformers import ByT5Tokenizer
 
+from harness import registry
 from harness.errors import StageError
+from harness.modeling.loading import load_tokenizer, tokenizer_digest
 from harness.protocols import silent
 from harness.records import (
     Completion,
@@ -25,6 +30,7 @@ from harness.records import (
     read_json,
     read_jsonl,
     to_json,
+    write_json,
     write_jsonl,
 )
 from harness.stages import predict
@@ -187,6 +193,7 @@ def test_predictions_are_in_eval_order_whatever_the_batches(
     assert summary["generated_tokens"] == sum(p.completion.tokens for p in written[4])
     assert summary["device"] == "cpu"
     assert summary["dtypes"] == {"weights": "float32"}
+    assert summary["tokenizer"] is None  # this backend's model does not tell
     assert summary["seconds"] > 0
 
 
@@ -247,7 +254,12 @@ def test_failed_answers_are_counted_and_kept(tmp_path: Path) -> None:
     assert written[1].completion.error == "refused"
     assert [p.sums for p in written] == [None, None, None]
     summary = read_json(out / "predict.json")
-    assert (summary["failed"], summary["device"], summary["dtypes"]) == (1, None, {})
+    assert (summary["failed"], summary["device"], summary["dtypes"], summary["tokenizer"]) == (
+        1,
+        None,
+        {},
+        None,
+    )
     assert calls == [(0, 3), (2, 3), (3, 3)]
 
 
@@ -269,3 +281,47 @@ def test_equal_examples_are_all_there(tmp_path: Path) -> None:
     predict.run(params(tmp_path, ECHO, batch_size=1), {"data": data}, out, report)
     assert shown == [0, 1, 2, 3]
     assert [p.example.id for p in read_jsonl(out / "predictions.jsonl", Prediction)] == ["e00", "e01", "e00"]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_trained_model_has_the_tokenizer_of_its_base(
+    tmp_path: Path, rows: list[dict[str, str]], method: str
+) -> None:
+    """Training adds a pad token where there is none; the tokens of text are the same all the same."""
+    base = make_llama(tmp_path / "base")
+    config = read_json(base / "tokenizer_config.json")
+    del config["pad_token"]
+    write_json(base / "tokenizer_config.json", config)
+    job = make_job(tmp_path / "out", base, rows, METHODS[method], max_steps=1)
+    train(job)
+    write_jsonl(tmp_path / "eval.jsonl", [example(0, "hello")])
+    spec = to_json(registry.make_spec(registry.find("backend", "torch"), {}))
+    given = {**params(tmp_path, ECHO, str(base)), "backend": spec}
+    digests = []
+    for name, inputs in {"untrained": {}, "trained": {"trained": job.out}}.items():
+        out = out_folder(tmp_path, name)
+        predict.run(given, {"data": tmp_path, **inputs}, out, silent)
+        digests.append(read_json(out / "predict.json")["tokenizer"])
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == 64
+
+
+def test_tokenizers_that_cut_text_differently_have_different_digests(tmp_path: Path) -> None:
+    def digest(folder: Path) -> str:
+        return tokenizer_digest(load_tokenizer(ModelRef(str(folder))))
+
+    small, same, large = (tmp_path / name for name in ("small", "same", "large"))
+    make_tokenizer(small, vocab_size=300)
+    make_tokenizer(same, vocab_size=300)
+    make_tokenizer(large, vocab_size=320)
+    assert digest(small) == digest(same) != digest(large)
+    used = load_tokenizer(ModelRef(str(small)))
+    before = tokenizer_digest(used)
+    used(["a", "a longer text"], padding=True, truncation=True, max_length=5)
+    assert tokenizer_digest(used) == before
+
+
+def test_a_tokenizer_in_python_alone_has_a_digest_too() -> None:
+    first, same, other = ByT5Tokenizer(), ByT5Tokenizer(), ByT5Tokenizer(extra_ids=7)
+    assert not first.is_fast
+    assert tokenizer_digest(first) == tokenizer_digest(same) != tokenizer_digest(other)

@@ -219,6 +219,10 @@ def test_lengths_are_those_of_the_renderer(params: Params, tmp_path: Path, tiny_
 
 
 REFUSED: dict[str, tuple[Params, str]] = {
+    "fewer eval rows fit than are wanted": (
+        {"prompting": {"max_length": 40}, "eval": 20},
+        r"data.eval: 20 eval rows are wanted, but only \d+ of 24 fit into max_length; hold out",
+    ),
     "all train rows too long": (
         {"prompting": {"max_length": 30}},
         r"prompting.max_length: all \d+ rows of train are longer than 30 tokens; raise it: the shortest row",

@@ -102,6 +102,17 @@ def test_every_plugin_that_comes_along_is_found_described_and_has_helped_options
         assert [o.name for o in described.options if not o.help] == [], source
 
 
+@pytest.mark.parametrize("kind", ["backend", "evaluator"])
+def test_every_plugin_and_option_is_in_the_list_of_keys(repo: Path, kind: str) -> None:
+    text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
+    for source in registry.known(kind):
+        names = [
+            source.name,
+            *(o.name for o in registry.describe(registry.find(kind, source.name).cls).options),
+        ]
+        assert [name for name in names if f"`{name}`" not in text] == []
+
+
 def test_the_bundled_folder_is_that_of_the_wheel_or_of_the_clone(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

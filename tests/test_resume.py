@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from training_jobs import METHODS, job_to_file, make_job, train, weights_digest
 
 from harness.modeling import random_state
-from harness.modeling.checkpoints import Checkpoints, restore_weights, trainable_weights
-from harness.modeling.training_log import TrainingLog
+from harness.modeling.training.checkpoints import Checkpoints, restore_weights, trainable_weights
+from harness.modeling.training.loop import TrainingLog
 from harness.protocols import TrainJob
 from harness.records import Method, iter_json_lines, read_json
 
@@ -258,9 +258,24 @@ def test_an_interrupted_training_kept_its_time(tmp_path: Path, tiny_llama: Path,
     with pytest.raises(KilledError):
         train(replace(job, progress=end_at(6)))
     numbers = read_json(job.out / "checkpoints/step-00000005/state.json")["numbers"]
+    assert load_file(job.out / "checkpoints/step-00000005/weights.safetensors")
     outcome = train(job)
     for phase, seconds in numbers["seconds"].items():
         assert outcome.seconds[phase] >= seconds
     assert numbers["seconds"]["train"] > 0
     assert outcome.peak_memory_bytes >= numbers["peak_memory_bytes"] > 0
-    assert load_file(job.out / "checkpoints/step-00000005/weights.safetensors")
+
+
+def test_ended_while_it_cleared_its_checkpoints_away(tmp_path: Path, tiny_llama: Path, rows: Rows) -> None:
+    """The outcome is not written down yet, and half a checkpoint is left."""
+    job = make_job(tmp_path / "out", tiny_llama, rows, METHODS["full"], num_train_epochs=2, save_steps=5)
+    first = train(job)
+    assert sorted(path.name for path in job.out.iterdir()) == ["log.jsonl", "model"]
+    digest, log = weights_digest(job.out), untimed(job.out)
+    left = job.out / "checkpoints.deleted" / "step-00000005"
+    left.mkdir(parents=True)
+    (left / "state.json").write_text("{}")
+    again = train(job)
+    assert sorted(path.name for path in job.out.iterdir()) == ["log.jsonl", "model"]
+    assert (weights_digest(job.out), untimed(job.out)) == (digest, log)
+    assert (again.steps, again.final_train_loss) == (first.steps, first.final_train_loss)

@@ -179,11 +179,10 @@ def test_a_candidate_that_fails_is_a_red_row_and_the_others_finish(
     assert (copied / "reports" / "trial" / "index.html").is_file()
 
 
-MANY_STEPS = (
-    SUITE.replace("num_train_epochs: 2", "num_train_epochs: 30, save_steps: 5, eval_strategy: 'no'")
-    .replace("candidates:", "judges: [slow]\ncandidates:")
-    .replace("load_best", "load_best")
-)
+MANY_STEPS = SUITE.replace(
+    "num_train_epochs: 2",
+    "num_train_epochs: 30, save_steps: 5, eval_strategy: 'no', per_device_eval_batch_size: 1",
+).replace("candidates:", "judges: [slow]\ncandidates:")
 
 
 def killable(folder: Path, model: Path, rows: list[dict[str, str]]) -> None:
@@ -201,7 +200,9 @@ def wait_until(condition: Any, process: subprocess.Popen[bytes]) -> None:
 
 
 def has_partial(folder: Path, pattern: str) -> bool:
-    return any(True for _ in folder.glob(f".harness/store/{pattern}"))
+    """Whether something is there that a stage leaves in its folder when it has done a part of its work."""
+    found = list(folder.glob(f".harness/store/{pattern}"))
+    return any(path.is_dir() or path.stat().st_size for path in found)
 
 
 @pytest.mark.slow
@@ -214,8 +215,8 @@ def test_kill_9_in_every_stage_and_the_results_are_those_of_an_undisturbed_run(
     assert harness("run", "suite.yaml", folder=calm).returncode == 0
     for stage, evidence in [
         ("training", "train-*.partial/checkpoint*"),
-        ("predicting", "predict-*.partial/*"),
-        ("judging", "judge-*.partial/*"),
+        ("predicting", "predict-*.partial/batches.jsonl"),
+        ("judging", "judge-*.partial/bought.txt"),
     ]:
         process = start("run", "suite.yaml", folder=killed)
         wait_until(lambda evidence=evidence: has_partial(killed, evidence), process)

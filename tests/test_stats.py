@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -216,6 +216,7 @@ class TestHolm:
     def test_table(self, p_values: list[float], expected: list[float]) -> None:
         assert holm(p_values).tolist() == pytest.approx(expected, nan_ok=True)
 
+    @settings(deadline=None)
     @given(hnp.arrays(float, st.integers(1, 12), elements=st.floats(0, 1)))
     def test_is_monotone_and_never_smaller(self, p: FloatArray) -> None:
         adjusted = holm(p)
@@ -325,7 +326,19 @@ class TestPairwise:
         assert three.average == one.average
         assert three.p_value == one.p_value
         assert three.pairs == 3 * one.pairs
+        assert three.position_p_value == one.position_p_value
 
+    def test_a_prompt_flips_once_for_the_side_of_most_of_its_seeds(self) -> None:
+        """By prompt: to first in 3, 2 and 2 of 3 seeds; as often to either side; to second; never."""
+        both_orders = [
+            [FIRST, FIRST, FIRST, FIRST, SECOND, TIE],
+            [FIRST, FIRST, FIRST, SECOND, SECOND, TIE],
+            [FIRST, SECOND, TIE, TIE, SECOND, TIE],
+        ]
+        rate = aggregate(np.array(both_orders), np.array(both_orders))
+        assert rate.position_p_value == binomial_p_value(3, 1)
+
+    @settings(deadline=None)
     @given(VERDICTS)
     def test_the_opponents_view_is_the_mirror_image(self, verdicts: list[tuple[int, int]]) -> None:
         first, second = (np.array(column) for column in zip(*verdicts, strict=True))

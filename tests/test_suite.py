@@ -110,13 +110,17 @@ def test_the_smallest_suite_has_a_default_for_everything_else(folder: Path) -> N
     assert from_json(Suite, json.loads(json.dumps(to_json(suite)))).candidates == suite.candidates
 
 
-def test_the_training_defaults_are_those_of_the_backend(folder: Path) -> None:
-    from harness.modeling.training_settings import TrainingSettings
-
-    for name, method in (("full", "full"), ("lora", "lora")):
-        suite = load(SMALLEST.replace("full: {}", f"{name}: {{method: {method}}}"))
-        expected = dataclasses.asdict(TrainingSettings.from_mapping({}, method))
-        assert candidate(suite, name).training == expected
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [("full", 2e-5), ("freeze: {last_layers: 1}", 2e-5), ("lora", 2e-4), ("qlora", 2e-4)],
+)
+def test_a_candidate_has_every_key_and_adapters_learn_ten_times_faster(
+    folder: Path, method: str, rate: float
+) -> None:
+    method = f"{{{method}}}" if ":" in method else method
+    suite = load(SMALLEST.replace("full: {}", f"one: {{method: {method}}}"))
+    expected = {**Training().model_dump(), "learning_rate": rate}
+    assert candidate(suite, "one").training == expected
 
 
 def test_training_and_generation_are_merged_key_by_key_and_the_rest_is_replaced(folder: Path) -> None:
@@ -777,6 +781,12 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
     ),
     ("evaluators: bleu", SuiteError, "5:1: evaluators: expected a list of evaluators, got the text 'bleu'"),
     ("evaluators: []", SuiteError, "5:1: evaluators: no evaluators; name at least one, such as perplexity"),
+    (
+        ("full: {}", "full: {evaluators: [perplexity, {bleu: {lowercase: true}}]}"),
+        SuiteError,
+        "4:36: candidates.full.evaluators.1.bleu: 'bleu' has other options here than elsewhere in the suite; "
+        "give it another by name: in its options",
+    ),
     (
         "evaluators: [bleu, {bleu: {lowercase: true}}]",
         SuiteError,

@@ -17,11 +17,11 @@ from training_jobs import METHODS, examples, make_job, train, weights_digest
 from harness import registry
 from harness.backends.torch import Torch
 from harness.errors import DataError, OutOfMemory, TrainingDiverged
-from harness.modeling.optimization import Optimization
-from harness.modeling.sampling_order import epoch_windows
-from harness.modeling.training_failures import memory_errors_explained, stop_requests, user_warnings
+from harness.modeling.failures import memory_errors_explained, stop_requests, user_warnings
+from harness.modeling.training.optimization import Optimization
+from harness.modeling.training.sampling_order import epoch_windows
+from harness.modeling.training.setup import set_up
 from harness.modeling.training_settings import TrainingSettings
-from harness.modeling.training_setup import set_up
 from harness.protocols import TrainOutcome
 from harness.records import (
     Method,
@@ -76,7 +76,7 @@ def test_the_log_averages_by_token_since_its_last_line(tmp_path: Path, tiny_llam
 
     single, (whole,) = lines(1), lines(3)
     job = make_job(tmp_path / "again", tiny_llama, rows, METHODS["full"])
-    data = set_up(job, TrainingSettings(), CPU).train
+    data = set_up(job, TrainingSettings(**job.training), CPU).train
     windows = epoch_windows(data.lengths, 8, strategy="group_by_length", seed=0, epoch=0, drop_last=False)
     targets = [sum(data.targets[index] for index in window) for window in windows]
     expected = np.average([line["loss"] for line in single], weights=targets)
@@ -128,14 +128,12 @@ def test_a_loss_that_is_not_a_number_stops_before_the_weights(
     tmp_path: Path, tiny_llama: Path, rows: Rows
 ) -> None:
     job = make_job(tmp_path / "out", tiny_llama, rows, METHODS["full"])
-    settings = TrainingSettings.from_mapping(job.training, "full")
+    settings = TrainingSettings(**job.training)
     setup = set_up(job, settings, CPU)
     with torch.no_grad():
         setup.model.model.norm.weight[0] = math.nan
     before = setup.model.model.layers[0].mlp.up_proj.weight.clone()
-    with pytest.raises(
-        TrainingDiverged, match=r"^step 3: loss is nan; examples: row0, row1; fix: lower learning"
-    ):
+    with pytest.raises(TrainingDiverged, match=r"^step 3: loss is nan; examples: row0, row1; lower learning"):
         Optimization(setup, settings, total_steps=9).step(2, np.array([0, 1]))
     assert torch.equal(before, setup.model.model.layers[0].mlp.up_proj.weight)
 
@@ -161,14 +159,14 @@ def raise_on_the_device() -> None:
 @pytest.mark.parametrize("exhaust", [allocate_too_much, raise_on_the_device])
 def test_no_memory_left_is_one_error_with_a_fix(exhaust: Callable[[], None]) -> None:
     with (
-        pytest.raises(OutOfMemory, match=r"^step 4: out of memory; fix: halve it$"),
-        memory_errors_explained("step 4", "fix: halve it"),
+        pytest.raises(OutOfMemory, match=r"^step 4: out of memory; halve it$"),
+        memory_errors_explained("step 4", "halve it"),
     ):
         exhaust()
 
 
 def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), memory_errors_explained("step 4", "fix: halve it"):
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors_explained("step 4", "halve it"):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
 
@@ -182,7 +180,7 @@ def test_too_few_rows_make_no_step(
     job = make_job(
         tmp_path / "out", tiny_llama, rows[:count], METHODS["full"], eval_strategy="no", **training
     )
-    with pytest.raises(DataError, match=fix):
+    with pytest.raises(DataError, match=f"^train.jsonl: .*{fix}"):
         train(job)
 
 

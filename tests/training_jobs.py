@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.protocols import TrainJob, TrainOutcome
 from harness.records import Example, Message, Method, ModelRef, Prompting, from_json, to_json, write_jsonl
+from harness.suite.settings import Training
 
 LORA = {"r": 4, "target_modules": "all-linear"}
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
@@ -42,7 +43,7 @@ def make_job(out: Path, model: Path, rows: list[dict[str, str]], method: Method,
     return TrainJob(
         model=ModelRef(str(model)),
         method=method,
-        training={"learning_rate": 1e-3, "validation_samples": 1, **training},
+        training={**Training().model_dump(), "learning_rate": 1e-3, "validation_samples": 1, **training},
         prompting=Prompting(max_length=128),
         generation={"max_new_tokens": 4},
         seed=0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from harness.modeling.training_settings import KEYS
+from harness.modeling.training_settings import KEYS, METHODS
 from harness.protocols import LanguageModel, TrainJob, TrainOutcome
 from harness.records import ModelRef, Prompting
 
@@ -16,7 +16,7 @@ class Torch:
     """Plain PyTorch: full, freeze, lora and qlora on one GPU or the CPU."""
 
     training_keys: ClassVar[frozenset[str]] = KEYS
-    methods: ClassVar[frozenset[str]] = frozenset({"full", "freeze", "lora", "qlora"})
+    methods: ClassVar[frozenset[str]] = METHODS
 
     def train(self, job: TrainJob) -> TrainOutcome:
         """Train, or go on from the checkpoint that an earlier attempt left in `job.out`."""
@@ -27,12 +27,13 @@ class Torch:
     def load(self, model: ModelRef, trained: Path | None, prompting: Prompting) -> LanguageModel:
         """The model in float32 on a CPU and bfloat16 on a GPU; quantised if it was trained so."""
         from harness.modeling.artifacts import load_trained
+        from harness.modeling.devices import pick_device
         from harness.modeling.language_model import TransformersLanguageModel
-        from harness.modeling.loading import load_model, load_tokenizer, pick_device
+        from harness.modeling.loading import load_model, load_tokenizer
 
         device = pick_device()
+        base_tokenizer = load_tokenizer(model)
         if trained is None:
-            base = load_model(model, device=device)
-            return TransformersLanguageModel(base, load_tokenizer(model), prompting)
+            return TransformersLanguageModel(load_model(model, device=device), base_tokenizer, prompting)
         tuned, tokenizer = load_trained(model, trained / "model", device)
-        return TransformersLanguageModel(tuned, tokenizer, prompting)
+        return TransformersLanguageModel(tuned, tokenizer, prompting, base_tokenizer)

@@ -77,6 +77,8 @@ def _decode(path: Path, where: str, limit: int | None) -> tuple[str, bool]:
 
 def _parse_json(text: str, where: str, torn: bool) -> Table:
     """An array of objects, or an object with one list among its values such as {"data": [...]}."""
+    if torn and _is_json_lines(text):
+        return _parse_jsonl(text, where, torn)
     if torn:
         return Table(where, list(_head_of_array(text)), whole=False)
     try:
@@ -94,6 +96,15 @@ def _parse_json(text: str, where: str, torn: bool) -> Table:
     for number, row in enumerate(rows, 1):
         _check_row(row, f"{where}, row {number}")
     return Table(where, rows)
+
+
+def _is_json_lines(text: str) -> bool:
+    """Whether the first line is an object of its own: no JSON text that goes on after it has that."""
+    first, newline, rest = text.lstrip().partition("\n")
+    try:
+        return bool(newline and rest.strip()) and isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
 
 
 def _only_list(value: Row, where: str) -> list[Any]:

@@ -24,6 +24,7 @@ class ExactMatch:
 
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "%"
+    proportion: ClassVar[bool] = True
 
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:
         return np.array([self._row(p) for p in predictions], dtype=np.float64).reshape(-1, 2)

@@ -22,6 +22,7 @@ class Perplexity:
 
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = ""
+    per_token: ClassVar[bool] = True
 
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:
         sums = [prediction.sums for prediction in predictions]

@@ -35,7 +35,10 @@ class LocalExecutor(Executor):
         self._processes: set[Any] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call `fn` in a worker; the future raises what `fn` raised, or StageError if the worker died."""
+        """Call `fn` for its effect in a worker; what it returns stays there.
+
+        The future raises what `fn` raised, or StageError if the worker died.
+        """
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(sender, fn, args, kwargs))
         process.start()
@@ -60,7 +63,7 @@ class LocalExecutor(Executor):
             future.set_exception(error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
-        """Ask running workers to stop, give them time for a checkpoint, then end them."""
+        """Ask running workers to stop, give them time for a checkpoint, then end them; it always waits."""
         running = list(self._processes)
         for process in running:
             process.terminate()

@@ -16,10 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from harness.errors import ModelError
-
-# These initialisations read activations or gradients from a pass over the data, which is not made here;
-# peft would fall back to untrained factors without a word.
-_DATA_DRIVEN = ("eva", "corda", "lora_ga")
+from harness.modeling.failures import first_line
 
 
 def add_adapter(model: PreTrainedModel, options: Mapping[str, Any]) -> PeftModel:
@@ -29,18 +26,13 @@ def add_adapter(model: PreTrainedModel, options: Mapping[str, Any]) -> PeftModel
     Raises ModelError where the options do not fit the model; a target that matches nothing is answered
     with the names of the model's linear layers.
     """
-    if options.get("init_lora_weights") in _DATA_DRIVEN:
-        raise ModelError(
-            f"lora.init_lora_weights: {options['init_lora_weights']} needs a pass over the data",
-            fix="use true, gaussian, pissa, olora or orthogonal",
-        )
     try:
         config = LoraConfig(**{"task_type": "CAUSAL_LM", **options})
         with _peft_calling_old_names():
             adapted = peft.get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         names = ", ".join(linear_layer_names(model))
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ModelError(f"lora: {reason}", fix=f"linear layers of this model: {names}") from error
     for parameter in adapted.parameters():
         # peft does so for adapters, but not for `modules_to_save` or `bias`, which are trained as well.

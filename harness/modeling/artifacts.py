@@ -17,9 +17,11 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.modeling.adapters import load_adapter, prepare_quantized, save_adapter
-from harness.modeling.loading import compute_dtype, ensure_pad_token, load_model, load_tokenizer
-from harness.modeling.methods import ADAPTER_METHODS, quantization
+from harness.modeling.devices import compute_dtype
+from harness.modeling.loading import ensure_pad_token, load_model, load_tokenizer
+from harness.modeling.methods import quantization
 from harness.modeling.random_state import seed_everything
+from harness.modeling.training_settings import ADAPTERS
 from harness.records import Method, ModelRef, from_json, read_json, write_json
 
 
@@ -28,7 +30,7 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, method: Method, seed: i
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    if method.name in ADAPTER_METHODS:
+    if method.name in ADAPTERS:
         save_adapter(model, partial)
     else:
         model.save_pretrained(partial)
@@ -49,7 +51,7 @@ def load_trained(
     saved = read_json(folder / "method.json")
     method = from_json(Method, saved["method"])
     dtype = compute_dtype(device)
-    if method.name not in ADAPTER_METHODS:
+    if method.name not in ADAPTERS:
         here = ModelRef(str(folder))
         return load_model(here, device=device, dtype=dtype), load_tokenizer(here)
     model = load_base(base, load_tokenizer(base), method, device=device, dtype=dtype)

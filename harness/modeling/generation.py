@@ -23,10 +23,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from harness.errors import InputError
 from harness.modeling.batching import pad_prompts
 
-DEFAULT_MAX_NEW_TOKENS = 128
 SEARCH_KEYS = frozenset(
     {
         "max_new_tokens",
@@ -51,14 +49,13 @@ class Decoder:
     """Generation settings, read once: keys of GenerationConfig, greedy unless they say otherwise.
 
     The settings of the model's own generation_config.json count for nothing, and those of sampling only
-    with `do_sample`. Raises InputError for a key that would not be honoured.
+    with `do_sample`. Which keys there are, and which go together, the suite has checked.
     """
 
     def __init__(self, settings: Mapping[str, Any], stop_ids: Sequence[int]) -> None:
         chosen = {key: value for key, value in settings.items() if value is not None}
-        _refuse_unhonoured(chosen)
         self._stop_ids = list(stop_ids)
-        self.max_new_tokens = int(chosen.get("max_new_tokens", DEFAULT_MAX_NEW_TOKENS))
+        self.max_new_tokens = int(chosen["max_new_tokens"])
         self._sampling = bool(chosen.get("do_sample", False))
         # top_k 0 is GenerationConfig's way to say off
         self._warpers = LogitsProcessorList(
@@ -118,14 +115,6 @@ class Decoder:
     def _until_stop(self, ids: list[int]) -> list[int]:
         end = next((i + 1 for i, token in enumerate(ids) if token in self._stop_ids), len(ids))
         return ids[:end]
-
-
-def _refuse_unhonoured(settings: Mapping[str, Any]) -> None:
-    unknown = sorted(settings.keys() - SEARCH_KEYS - WARPERS.keys() - {"do_sample"})
-    if unknown:
-        raise InputError(f"{unknown[0]} is not honoured", where="generation", fix="remove it")
-    if settings.get("do_sample") and settings.get("num_beams", 1) != 1:
-        raise InputError("do_sample cannot go with num_beams", where="generation", fix="choose one")
 
 
 @contextmanager

@@ -9,11 +9,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.modeling.batching import collate
+from harness.modeling.devices import device_name, dtype_name
+from harness.modeling.failures import memory_errors_explained
 from harness.modeling.generation import Decoder
 from harness.modeling.likelihood import TokenLosses, token_losses
-from harness.modeling.loading import max_positions, within_positions
+from harness.modeling.loading import max_positions, tokenizer_digest, within_positions
 from harness.modeling.supervision import Renderer
-from harness.modeling.training_failures import memory_errors_explained
 from harness.protocols import Decoding
 from harness.records import Completion, Message, Prompting, TokenSums
 
@@ -22,13 +23,19 @@ class TransformersLanguageModel:
     """Generates with `model` and scores under it, be it plain, PEFT-wrapped or quantised.
 
     The model is used as it is: neither vocabulary nor weights change, also without a pad token. A model
-    that is being trained is put back into training mode after each call.
+    that is being trained is put back into training mode after each call. `base_tokenizer` is the one that
+    `tokenizer` is a copy of, perhaps with a pad token added.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompting: Prompting
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompting: Prompting,
+        base_tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         self._model = model
+        self._base_tokenizer = base_tokenizer or tokenizer
         self._positions = max_positions(model.config)
         self._renderer = Renderer(tokenizer, within_positions(prompting, model.config))
         self._filler = tokenizer.pad_token_id or 0  # stands under the mask, where no id matters
@@ -36,15 +43,19 @@ class TransformersLanguageModel:
     @property
     def device(self) -> str:
         """Where the model computes: `cpu`, or a GPU's product name."""
-        device = self._model.device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        return device_name(self._model.device)
+
+    @property
+    def tokenizer(self) -> str:
+        """The digest of the base's tokenizer: models that share it have tokens that can be compared."""
+        return tokenizer_digest(self._base_tokenizer)
 
     @property
     def dtypes(self) -> Mapping[str, str]:
         """The dtypes of the weights, the commonest first: `uint8+float32` for a 4-bit model on a CPU."""
         counts: dict[str, int] = {}
         for parameter in self._model.parameters():
-            name = str(parameter.dtype).removeprefix("torch.")
+            name = dtype_name(parameter.dtype)
             counts[name] = counts.get(name, 0) + parameter.numel()
         return {"weights": "+".join(sorted(counts, key=lambda name: -counts[name]))}
 

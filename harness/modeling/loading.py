@@ -6,8 +6,11 @@ wrong with a model becomes one line that names it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors
@@ -23,7 +26,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import ModelError
-from harness.modeling.training_failures import memory_errors_explained
+from harness.modeling.devices import compute_dtype
+from harness.modeling.failures import first_line, memory_errors_explained
 from harness.records import ModelRef, Prompting
 
 T = TypeVar("T")
@@ -31,17 +35,6 @@ PAD_TOKEN = "[PAD]"  # noqa: S105 - not that kind of token
 
 # Stages report their own progress; a second bar on stderr would tear it.
 transformers_logging.disable_progress_bar()
-
-
-def pick_device() -> torch.device:
-    """The first CUDA device, or the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware computes in it, float32 elsewhere."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if fast else torch.float32
 
 
 def load_tokenizer(model: ModelRef) -> PreTrainedTokenizerBase:
@@ -84,7 +77,7 @@ def load_model(
     # transformers would only log that it made weights up.
     if invented := sorted(report["missing_keys"]):
         raise ModelError(
-            f"its weights lack {len(invented)} tensors, {invented[0]} first", where=model.name_or_path
+            f"its weights lack {len(invented)} tensors, {invented[0]} first", where=_shown(model)
         )
     return loaded
 
@@ -99,7 +92,7 @@ def _one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
     # The libraries below raise these for a missing folder, an unknown architecture, a torn weight
     # file, weights that are pickled, or an option out of range.
     try:
-        with memory_errors_explained(f"loading {model.name_or_path}", "free memory, or take a smaller model"):
+        with memory_errors_explained(f"loading {_shown(model)}", "free memory, or take a smaller model"):
             return load()
     except (
         OSError,
@@ -111,12 +104,31 @@ def _one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
         RuntimeError,
         safetensors.SafetensorError,
     ) as error:
-        raise ModelError(f"{what}: {_first_line(error)}", where=model.name_or_path) from error
+        raise ModelError(f"{what}: {_told(error, model)}", where=_shown(model)) from error
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
+def _shown(model: ModelRef) -> str:
+    """The model's Hub id, or its folder's name: the board is read on other machines."""
+    path = Path(model.name_or_path)
+    return path.name if path.is_absolute() else model.name_or_path
+
+
+def _told(error: Exception, model: ModelRef) -> str:
+    return first_line(error).replace(model.name_or_path, _shown(model))
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 (hex) of all that decides into which tokens a text falls.
+
+    Models with equal digests have losses per token that can be compared.
+    """
+    if tokenizer.is_fast:
+        behaviour = json.loads(tokenizer.backend_tokenizer.to_str())
+        for key in ("truncation", "padding"):  # a state that calls leave behind
+            behaviour.pop(key, None)
+    else:
+        behaviour = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    return hashlib.sha256(json.dumps(behaviour, sort_keys=True).encode()).hexdigest()
 
 
 def max_positions(config: PretrainedConfig) -> int | None:

@@ -20,23 +20,10 @@ from harness.modeling.layers import decoder_layers, is_tied, part_of_parameters
 from harness.modeling.random_state import seed_everything
 from harness.records import Method
 
-ADAPTER_METHODS = frozenset({"lora", "qlora"})
-
 
 def quantization(method: Method) -> Mapping[str, Any] | None:
-    """The BitsAndBytesConfig keys a model has to be loaded with for this method, or None.
-
-    Raises ModelError where qlora is asked for without a quantisation.
-    """
-    if method.name != "qlora":
-        return None
-    options: Mapping[str, Any] = method.options.get("quantization", {})
-    if not options.get("load_in_4bit") and not options.get("load_in_8bit"):
-        raise ModelError(
-            "qlora.quantization: neither 4 nor 8 bit is asked for",
-            fix="set load_in_4bit or load_in_8bit to true",
-        )
-    return options
+    """The BitsAndBytesConfig keys a model has to be loaded with for this method, or None."""
+    return method.options["quantization"] if method.name == "qlora" else None
 
 
 def prepare(model: PreTrainedModel, method: Method, seed: int) -> PreTrainedModel | PeftModel:
@@ -97,4 +84,3 @@ _METHODS: dict[str, Callable[[PreTrainedModel, Mapping[str, Any]], PreTrainedMod
     "lora": _lora,
     "qlora": _qlora,
 }
-METHODS = frozenset(_METHODS)

@@ -1,63 +1,49 @@
-"""The keys under `training:` that the torch backend honours, with their defaults.
+"""The keys under `training:` that the torch backend honours, and the methods that it trains.
 
 The names are those of transformers' TrainingArguments; `completion_only_loss` is TRL's and
-`validation_samples` our own. Nothing here imports torch: the backend class reads its keys from this
-dataclass before any work starts.
+`validation_samples` our own. Ranges and defaults are the suite's affair: a TrainJob holds every key.
+Nothing here imports torch, for a suite and the backend's class read it before any work starts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields
 
-FULL_LEARNING_RATE = 2e-5
-ADAPTER_LEARNING_RATE = 2e-4
+ADAPTERS = frozenset({"lora", "qlora"})
+"""The methods that train new weights beside those of the base."""
+METHODS = ADAPTERS | {"full", "freeze"}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
     """How to train; each field is a YAML key."""
 
-    num_train_epochs: float = 3.0
-    max_steps: int = -1
-    per_device_train_batch_size: int = 8
-    per_device_eval_batch_size: int = 8
-    gradient_accumulation_steps: int = 1
-    learning_rate: float | None = None
-    weight_decay: float = 0.0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
-    lr_scheduler_type: str = "cosine"
-    warmup_steps: float = 0.03
-    optim: str = "adamw_torch"
-    bf16: bool | None = None
-    activation_checkpointing: bool = False
-    train_sampling_strategy: str = "group_by_length"
-    dataloader_drop_last: bool = False
-    logging_steps: float = 10
-    eval_strategy: str = "epoch"
-    eval_steps: float | None = None
-    load_best_model_at_end: bool = True
-    save_steps: int | None = None
-    completion_only_loss: bool = True
-    validation_samples: int = 3
-
-    @classmethod
-    def from_mapping(cls, training: Mapping[str, Any], method: str) -> TrainingSettings:
-        """The settings of a TrainJob; an absent key has its default, an unknown one raises TypeError.
-
-        The default learning rate is ten times higher for adapters (Schulman et al. 2025, "LoRA without
-        regret"): one shared rate would be an unfair contest.
-        """
-        settings = cls(**training)
-        if settings.learning_rate is not None:
-            return settings
-        adapters = method in ("lora", "qlora")
-        return replace(settings, learning_rate=ADAPTER_LEARNING_RATE if adapters else FULL_LEARNING_RATE)
+    num_train_epochs: float
+    max_steps: int
+    per_device_train_batch_size: int
+    per_device_eval_batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+    weight_decay: float
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
+    max_grad_norm: float
+    lr_scheduler_type: str
+    warmup_steps: float
+    optim: str
+    bf16: bool | None
+    activation_checkpointing: bool
+    train_sampling_strategy: str
+    dataloader_drop_last: bool
+    logging_steps: float
+    eval_strategy: str
+    eval_steps: float | None
+    load_best_model_at_end: bool
+    save_steps: int | None
+    completion_only_loss: bool
+    validation_samples: int
 
     @property
     def effective_batch_size(self) -> int:

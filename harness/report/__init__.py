@@ -20,7 +20,8 @@ __all__ = ["render", "terminal"]
 def render(folder: Path) -> Path:
     """Write index.html, leaderboard.md and leaderboard.csv beside results.json and examples.jsonl.
 
-    Returns the path of index.html. Raises InputError where `folder` holds no results of this schema.
+    Returns the path of index.html. Raises InputError where `folder` holds no results of this schema, or
+    a file that was cut short.
     """
     from harness.report.files import write_report
 

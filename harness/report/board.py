@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report.text import ellipsis, one_line
 
 Json = Mapping[str, Any]
@@ -43,7 +43,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure of one candidate: as a number, as text, and with what must be said beside it."""
+    """A figure of one candidate: as a number, as text, and with what must be said beside it.
+
+    One that is not `comparable` is on another scale than the others of its column.
+    """
 
     value: float | None = None
     text: str = fmt.MISSING
@@ -56,6 +59,7 @@ class Cell:
     verdict: str = ""
     note: str = ""
     detail: str = ""
+    comparable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +162,23 @@ def _cell(candidate: Json, column: Column) -> Cell:
         interval=fmt.interval(value, low, high, column.unit),
         half_width=fmt.half_width(value, low, high, column.unit),
         n=found.get("n"),
-        change=fmt.difference(compared["value"], column.unit) if "value" in compared else "",
+        change=_change(compared, column.unit),
         verdict=str(compared.get("verdict", "")),
-        note=f"{fmt.count(found['unscored'])} unscored" if found.get("unscored") else "",
+        note=_note(found),
         detail=_detail(found, compared, column),
+        comparable="incomparable" not in found,
     )
+
+
+def _note(found: Json) -> str:
+    """What must be said beside a score: examples left out, and that it is on another scale."""
+    unscored = f"{fmt.count(found['unscored'])} unscored" if found.get("unscored") else ""
+    return "; ".join(filter(None, (unscored, one_line(found.get("incomparable") or ""))))
+
+
+def _change(compared: Json, unit: str) -> str:
+    ends = (compared.get("low"), compared.get("high"))
+    return fmt.difference(compared["value"], unit, *ends) if "value" in compared else ""
 
 
 def _comparison(candidate: Json, column: Column) -> Json:
@@ -174,7 +190,7 @@ def _detail(found: Json, compared: Json, column: Column) -> str:
     """What a reader who points at a cell is told."""
     parts = [f"95% interval over n = {fmt.count(found.get('n'))} examples"]
     if "low" in compared:
-        span = fmt.difference_interval(compared["low"], compared["high"], column.unit)
+        span = fmt.difference_interval(compared["value"], compared["low"], compared["high"], column.unit)
         parts.append(f"difference to {one_line(compared['against'])}: {span}")
     if "against" in compared and column.kind == "win rate":
         parts.append(f"against {one_line(compared['against'])}")

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report.board import Board, Cell, Row, build_board
 from harness.report.text import ellipsis, one_line
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.board import Column, metric_columns
+from harness.report.board import Column, figure, metric_columns
 from harness.report.text import script_json, visible
 
 Json = Mapping[str, Any]
@@ -58,6 +58,11 @@ class _Packer:
     def __init__(self, results: Json) -> None:
         self.candidates = [c["name"] for c in results["candidates"]]
         self.metrics = metric_columns(results)
+        self.incomparable = {
+            m.key: [i for i, c in enumerate(results["candidates"]) if figure(c, m).get("incomparable")]
+            for m in self.metrics
+        }
+        """Metric -> positions of candidates whose values are on another scale than the others'."""
         self.judges = results["judges"]
         self.answered: set[str] = set()
 
@@ -67,7 +72,7 @@ class _Packer:
             "candidates": [
                 {"name": visible(name), "answered": name in self.answered} for name in self.candidates
             ],
-            "metrics": [_column(m) for m in self.metrics],
+            "metrics": [{**_column(m), "incomparable": self.incomparable[m.key]} for m in self.metrics],
             "judges": [{"name": visible(j["name"]), "against": visible(j["against"])} for j in self.judges],
         }
 

@@ -3,43 +3,77 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.records import iter_json_lines, read_json
 from harness.report.board import build_board
 from harness.report.examples import TEXT_LIMIT, load_examples
 from harness.report.page import page
 from harness.report.tables import leaderboard_csv, leaderboard_markdown
 
 SCHEMA = 1
+FIX = "run the suite again"
+_RESULTS_KEYS = frozenset(
+    ("suite", "data", "metrics", "judges", "candidates", "pairs", "findings", "environment", "warnings")
+)
+_EXAMPLE_KEYS = frozenset(("id", "prompt", "reference", "answers", "verdicts"))
 
 
 def write_report(folder: Path) -> Path:
     """Render `folder`; see harness.report.render."""
     results = _results(folder / "results.json")
     board = build_board(results)
-    lines = iter_json_lines(folder / "examples.jsonl") if (folder / "examples.jsonl").exists() else iter(())
+    # All is read before anything is written: a folder that cannot be rendered is left as it was.
+    examples = load_examples(results, _examples(folder / "examples.jsonl"), TEXT_LIMIT)
     index = folder / "index.html"
     _write(folder / "leaderboard.csv", leaderboard_csv(results))
     _write(folder / "leaderboard.md", leaderboard_markdown(results, board))
-    _write(index, page(results, board, load_examples(results, lines, TEXT_LIMIT)))
+    _write(index, page(results, board, examples))
     return index
 
 
 def _results(path: Path) -> Any:
     try:
-        results = read_json(path)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             "no such file", where=str(path), fix="run the suite first: harness run SUITE"
         ) from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}:{error.colno}") from None
+    results = _parsed(content, path)
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise InputError(f"not a results.json of schema {SCHEMA}", where=str(path), fix="run the suite again")
+        raise InputError(f"not a results.json of schema {SCHEMA}", where=str(path), fix=FIX)
+    missing = sorted(_RESULTS_KEYS - results.keys())
+    if missing:
+        raise InputError(f"lacks {', '.join(missing)}", where=str(path), fix=FIX)
     return results
+
+
+def _examples(path: Path) -> Iterator[Any]:
+    """The examples, if there are any; a file that was cut short or changed by hand is refused at its line."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.isspace():
+                continue
+            example = _parsed(line, path, number)
+            if not isinstance(example, dict) or not example.keys() >= _EXAMPLE_KEYS:
+                raise InputError("not an example of a report", where=f"{path}:{number}", fix=FIX)
+            yield example
+
+
+def _parsed(content: bytes, path: Path, first_line: int = 1) -> Any:
+    """The JSON value of bytes that begin at a file's line `first_line`."""
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = first_line + content.count(b"\n", 0, error.start)
+        raise InputError("not UTF-8", where=f"{path}:{line}", fix=FIX) from None
+    except json.JSONDecodeError as error:
+        where = f"{path}:{first_line + error.lineno - 1}:{error.colno}"
+        raise InputError(f"not JSON: {error.msg}", where=where, fix=FIX) from None
 
 
 def _write(path: Path, content: str) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import format as fmt
 from harness.report import charts
-from harness.report import format as fmt
 from harness.report.board import EVEN, Board
 from harness.report.examples import Examples
 from harness.report.text import visible

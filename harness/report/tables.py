@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report.board import RULE, Board, Cell, Column, Row
 from harness.report.text import csv_text, markdown
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.stages.findings import figure
+from harness import format as fmt
+from harness.stages.measurements import INSTEAD
 from harness.stages.win_rates import UNPARSED_LIMIT
 
 Json = Mapping[str, Any]
@@ -68,17 +69,22 @@ def _unjudged(candidate: Json) -> Iterator[str]:
             yield f"{judge} was not shown {rate['skipped']:,} pairs that lack an answer"
         if rate["unparsed"] > UNPARSED_LIMIT:
             yield (
-                f"{figure(rate['unparsed'], '%')} of {judge}'s verdicts could not be read; they are rarely a "
+                f"{fmt.share(rate['unparsed'])} of {judge}'s verdicts could not be read; they are rarely a "
                 "fair sample, so no conclusion is drawn from the rest"
             )
 
 
 def _other_tokenizer(candidate: Json, base: Json, metrics: Sequence[Json]) -> Iterator[str]:
+    for metric in metrics:
+        if reason := candidate["scores"][metric["name"]].get("incomparable"):
+            yield f"{metric['label']} is neither ranked nor compared: {reason}"
+    if candidate["model"] == base["model"] or (candidate["tokenizer"] and base["tokenizer"]):
+        return
     by_token = [m["label"] for m in metrics if "tokenizer:model" in m["signature"].split("|")]
-    if by_token and candidate["model"] != base["model"]:
+    if by_token:
         yield (
             f"{' and '.join(by_token)}: counted in tokens of {candidate['model']}, for {base['name']} in "
-            f"those of {base['model']}; where the tokenizers differ, compare bits per byte instead"
+            f"those of {base['model']}; where the tokenizers differ, {INSTEAD} instead"
         )
 
 

@@ -1,31 +1,28 @@
 """One metric over all candidates: scores, every two of them compared, and what ranks that leaves possible.
 
 Candidates are compared on the examples that both have; those that either lacks are counted, not guessed.
+A metric per token measures candidates of different tokenizers on different scales: it compares only those
+whose tokenizers are not known to differ, and ranks only those that it may compare with base.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from harness import registry
-from harness.errors import StageError
-from harness.protocols import FloatArray
-from harness.records import PluginSpec, from_json, iter_json_lines, read_json
+from harness.records import Score, to_json
+from harness.stages.measurements import Mask, Measured, load
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip
 from harness.stats.proportions import wilson
 from harness.stats.resampling import bootstrap, paired_bootstrap, score_totals
 
 Json = dict[str, Any]
-Mask = npt.NDArray[np.bool_]
 Key = TypeVar("Key", bound=Hashable)
 
 ALPHA = 0.05
@@ -44,37 +41,6 @@ class Compared:
     differences: Mapping[str, Json]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A metric's statistics of all candidates that have them.
-
-    `seeds` maps a candidate to (seeds, n, k) statistics over the eval set; an example that some seed could
-    not measure is NaN in all of them. `missing` maps the other candidates to the reason.
-    """
-
-    info: Json
-    evaluator: Any
-    seeds: Mapping[str, FloatArray]
-    missing: Mapping[str, str]
-
-    @property
-    def scale(self) -> int:
-        """The least common multiple of the numbers of seeds: sums of counts then stay whole numbers."""
-        return math.lcm(1, *(len(seeds) for seeds in self.seeds.values()))
-
-    def mean_over_seeds(self, name: str) -> FloatArray:
-        """(n, k): a candidate's statistics in the mean over its seeds, times `scale`."""
-        seeds = self.seeds[name]
-        return np.asarray(seeds.sum(axis=0) * (self.scale // len(seeds)))
-
-    def score(self, totals: FloatArray) -> FloatArray:
-        """The metric of sums of `mean_over_seeds`."""
-        return np.asarray(self.evaluator.score(totals / self.scale))
-
-    def scored(self, name: str) -> Mask:
-        return np.asarray(~np.isnan(self.seeds[name][0, :, 0]))
-
-
 def compare(
     metric: Mapping[str, Any],
     candidates: Sequence[Mapping[str, Any]],
@@ -90,65 +56,20 @@ def compare(
     apart = differences(rows, base, measured.info)
     for name in names:
         if name != base and name not in apart:
-            apart[name] = {"missing": f"{base}: {found[base].get('missing', 'no example in common')}"}
+            failed = f"{base}: {found[base].get('missing', 'no example in common')}"
+            apart[name] = {"missing": measured.incomparable(name) or failed}
     return Compared(measured.info, found, rows, apart)
-
-
-def load(
-    metric: Mapping[str, Any],
-    candidates: Sequence[Mapping[str, Any]],
-    inputs: Mapping[str, Path],
-    ids: Sequence[str],
-) -> Measured:
-    """What the evaluate stage wrote of one metric. A candidate with a failed trial has no score at all."""
-    seeds: dict[str, FloatArray] = {}
-    missing: dict[str, str] = {}
-    info: Json = {"label": metric["name"], "unit": "", "higher_is_better": True, "signature": ""}
-    for candidate in candidates:
-        found = [trial["evaluate"].get(metric["name"]) for trial in candidate["trials"]]
-        reason = why_missing(candidate, found)
-        if reason:
-            missing[candidate["name"]] = reason
-            continue
-        folders = [inputs[name] for name in found]
-        info = read_json(folders[0] / "evaluator.json")
-        seeds[candidate["name"]] = _read_seeds(folders, ids)
-    # Where no candidate has a score there is nothing to compute, and perhaps no plugin that can be made.
-    evaluator = registry.create(from_json(PluginSpec, metric["evaluator"])) if seeds else None
-    keys = ("label", "unit", "higher_is_better", "signature")
-    return Measured({"name": metric["name"], **{key: info[key] for key in keys}}, evaluator, seeds, missing)
-
-
-def why_missing(candidate: Mapping[str, Any], found: Sequence[Any]) -> str:
-    """Why a candidate lacks a figure of which `found` are the inputs by trial; empty where it has it."""
-    failure = next((t["failure"] for t in candidate["trials"] if t["failure"]), None)
-    if failure:
-        return f"{failure['stage']} failed"
-    broken = next((entry for entry in found if isinstance(entry, Mapping)), None)
-    if broken is not None:
-        return str(broken["failure"])
-    return "" if all(found) else "not asked for"
-
-
-def _read_seeds(folders: Sequence[Path], ids: Sequence[str]) -> FloatArray:
-    statistics = np.stack([_read_statistics(folder / "statistics.jsonl", ids) for folder in folders])
-    statistics[:, np.isnan(statistics).any(axis=(0, 2))] = np.nan
-    return statistics
-
-
-def _read_statistics(path: Path, ids: Sequence[str]) -> FloatArray:
-    """(n, k) in the order of the eval set; every candidate must have been shown the same examples."""
-    lines = list(iter_json_lines(path))
-    if [line["id"] for line in lines] != list(ids):
-        raise StageError(f"{path}: these are not the examples of the eval set, in its order")
-    return np.array([line["statistics"] for line in lines], dtype=np.float64).reshape(len(lines), -1)
 
 
 def scores(measured: Measured) -> dict[str, Json]:
     """Candidate -> its score with a 95% interval over the examples, or why there is none.
 
-    The interval is Wilson's for a share of examples, and else that of the bootstrap by example.
+    The interval is Wilson's for a metric that declares itself a share of examples, and else that of the
+    bootstrap by example. `incomparable` says why a score must not be set against the others.
     """
+    # An evaluator may declare `proportion: ClassVar[bool] = True`: its value is the share of examples that
+    # count, each wholly or not at all. None of 40 is then not 0% for certain, as the bootstrap would have it.
+    proportion = getattr(measured.evaluator, "proportion", False)
     found: dict[str, Json] = {name: {"missing": reason} for name, reason in measured.missing.items()}
     masks = {name: measured.scored(name) for name in measured.seeds}
     for mask, names in _groups(masks, measured):
@@ -160,27 +81,32 @@ def scores(measured: Measured) -> dict[str, Json]:
             continue
         statistics = np.stack([measured.mean_over_seeds(name)[mask] for name in names], axis=1)
         interval = bootstrap(statistics, measured.score)
-        for index, (name, value, low, high) in enumerate(zip(names, *interval, strict=True)):
-            if _is_share_of_examples(statistics[:, index] / measured.scale, value):
-                low, high = wilson(round(value * n), n)
+        for name, value, low, high in zip(names, *interval, strict=True):
+            if not np.isfinite(value):
+                found[name] = {"missing": f"undefined over the {n} examples that were scored"}
+                continue
+            low, high = wilson(value * n, n) if proportion else (low, high)
             per_seed = score_totals(measured.seeds[name][:, mask].sum(axis=1), measured.evaluator.score)
-            score = {"value": value, "low": low, "high": high, "n": n, "unscored": len(mask) - n}
-            undefined = {"missing": f"undefined over the {n} examples that were scored"}
-            found[name] = {**score, "per_seed": per_seed.tolist()} if np.isfinite(value) else undefined
+            score = Score(float(value), float(low), float(high), n, len(mask) - n)
+            found[name] = {**to_json(score), "per_seed": per_seed.tolist()}
+            if reason := measured.incomparable(name):
+                found[name]["incomparable"] = reason
     return found
 
 
-def _is_share_of_examples(statistics: FloatArray, value: float) -> bool:
-    """Whether a metric is a share of examples, each counted or not: none of 40 is not 0% for certain."""
-    counted, ones = statistics[:, 0], statistics[:, 1:]
-    plain = ones.shape[1] == 1 and bool((ones == 1).all()) and bool(np.isin(counted, (0, 1)).all())
-    return plain and math.isclose(value, counted.mean(), abs_tol=1e-12)
+def is_comparable(score: Mapping[str, Any]) -> bool:
+    """Whether there is a score, and on base's scale."""
+    return "value" in score and "incomparable" not in score
 
 
 def pairs(measured: Measured, names: Sequence[str]) -> list[Json]:
-    """Every two of `names` that have the metric, a before b as in `names`; Holm over all of them."""
+    """Every two of `names` that may be compared, a before b as in `names`; Holm over all of them."""
     present = [name for name in names if name in measured.seeds]
-    masks = {(a, b): measured.scored(a) & measured.scored(b) for a, b in itertools.combinations(present, 2)}
+    masks = {
+        (a, b): measured.scored(a) & measured.scored(b)
+        for a, b in itertools.combinations(present, 2)
+        if measured.comparable(a, b)
+    }
     found: dict[tuple[str, str], Json] = {}
     for mask, members in _groups(masks, measured):
         if mask.any():

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from harness.stages.comparisons import NO_DIFFERENCE
+from harness import format as fmt
+from harness.stages.comparisons import ALPHA, NO_DIFFERENCE
+from harness.stages.measurements import INSTEAD
+from harness.stages.win_rates import UNPARSED_LIMIT
 
 Json = Mapping[str, Any]
-MESSAGE_LENGTH = 200
 OUTCOMES = {"better": "better than", "worse": "worse than", NO_DIFFERENCE: "not to be told apart from"}
 
 
 def findings(results: Json) -> list[str]:
-    """Who leads and by how much, what cannot be told apart, what the judges say, what failed."""
-    return [*_by_metric(results), *_by_judges(results), *_failures(results), *_scope(results)]
+    """Who leads and by how much, what cannot be told apart, what the judges say.
+
+    What failed is not among them: every board shows its failed rows with stage and message.
+    """
+    return [*_by_metric(results), *_by_judges(results), *_scope(results)]
 
 
 def _by_metric(results: Json) -> Iterator[str]:
@@ -24,43 +28,52 @@ def _by_metric(results: Json) -> Iterator[str]:
         return
     base, *others = results["candidates"]
     ranked = [candidate for candidate in others if candidate["rank"]]
-    if not ranked:
-        yield f"No candidate has a score for {metric['label']}, by which this board is ranked."
-        return
-    yield _leader(ranked[0], base, metric)
-    pairs = [pair for pair in results["pairs"] if pair["metric"] == metric["name"]]
-    alike = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["verdict"] == NO_DIFFERENCE}
-    yield from _beside([candidate["name"] for candidate in ranked], alike)
+    apart = [c["name"] for c in others if "incomparable" in c["scores"].get(metric["name"], {})]
+    if ranked:
+        yield _leader(ranked[0], base, metric, " among equal tokenizers" if apart else "")
+        pairs = [pair for pair in results["pairs"] if pair["metric"] == metric["name"]]
+        alike = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["verdict"] == NO_DIFFERENCE}
+        rivals = "ranked candidate" if apart else "candidate"
+        yield from _beside([candidate["name"] for candidate in ranked], alike, rivals)
+    else:
+        yield f"No candidate can be ranked by {metric['label']}, as this board is to be."
+    if apart:
+        yield (
+            f"{_listed(apart)} {_are(apart)} not ranked: {metric['label']} is per token, and another "
+            f"tokenizer makes other tokens; {INSTEAD}."
+        )
     compared = {c["name"]: c["differences"].get(metric["name"], {}) for c in ranked}
     yield from _standings(compared, f"{base['name']} by {metric['label']}")
 
 
-def _leader(leader: Json, base: Json, metric: Json) -> str:
+def _leader(leader: Json, base: Json, metric: Json, among: str) -> str:
     name, unit = metric["name"], metric["unit"]
     score, difference = leader["scores"][name], leader["differences"].get(name, {})
     way = "higher" if metric["higher_is_better"] else "lower"
     head = (
-        f"{leader['name']} has the best {metric['label']} ({way} is better): "
-        f"{figure(score['value'], unit)} {_interval(score, unit)}, n = {score['n']:,}."
+        f"{leader['name']} has the best {metric['label']}{among} ({way} is better): "
+        f"{_with_interval(score, unit)}, n = {fmt.count(score['n'])}."
     )
     if "value" not in difference:
         return head
-    signed = {end: _signed(difference[end], unit) for end in ("value", "low", "high")}
+    value, low, high = (difference[key] for key in ("value", "low", "high"))
+    span = fmt.difference_interval(value, low, high, unit)
+    theirs = _score(base["scores"][name], unit)
     return (
-        f"{head} That is {OUTCOMES[difference['verdict']]} {base['name']}'s "
-        f"{figure(base['scores'][name]['value'], unit)}: difference {signed['value']} "
-        f"[{signed['low']}, {signed['high']}], n = {difference['n']:,}, {p_value(difference['p_adjusted'])}."
+        f"{head} That is {OUTCOMES[difference['verdict']]} {base['name']}'s {theirs}: difference "
+        f"{fmt.difference(value, unit, low, high)} [{span}], n = {fmt.count(difference['n'])}, "
+        f"{fmt.p_value(difference['p_adjusted']) or 'p undefined'}."
     )
 
 
-def _beside(names: Sequence[str], alike: Set[frozenset[str]]) -> Iterator[str]:
+def _beside(names: Sequence[str], alike: Set[frozenset[str]], rivals: str) -> Iterator[str]:
     """Who may be as good as the leader, and which of the others cannot be told apart from one another."""
     leader, *others = names
     equals = [name for name in others if {leader, name} in alike]
     if equals:
         yield f"{_listed(equals)} cannot be told apart from {leader}: the order among them may be chance."
     elif others:
-        yield f"{leader} is ahead of every other candidate."
+        yield f"{leader} is ahead of every other {rivals}."
     groups = _groups([name for name in others if name not in equals], alike)
     if groups:
         yield f"These cannot be told apart: {'; '.join(map(_listed, groups))}."
@@ -82,14 +95,28 @@ def _groups(names: Sequence[str], alike: Set[frozenset[str]]) -> list[list[str]]
 
 def _standings(compared: Mapping[str, Json], opponent: str) -> Iterator[str]:
     """Which candidates are better than an opponent, which worse, and of which neither is shown."""
-    parts = []
-    for verdict, words in OUTCOMES.items():
-        names = [name for name, figures in compared.items() if figures.get("verdict") == verdict]
-        if names:
-            parts.append(f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {words} {opponent}")
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for name, figures in compared.items():
+        if "verdict" in figures:
+            grouped.setdefault((OUTCOMES[figures["verdict"]], _grounds(figures)), []).append(name)
+    parts = [
+        f"{_listed(names)} {_are(names)} {outcome} {opponent} ({grounds})"
+        for outcome in OUTCOMES.values()
+        for (found, grounds), names in grouped.items()
+        if found == outcome
+    ]
     if parts:
         smallest = min(figures["n"] for figures in compared.values() if "n" in figures)
-        yield f"{'; '.join(parts)} (paired, n ≥ {smallest:,}, p < 0.05 after Holm's correction)."
+        yield f"{'; '.join(parts)}; paired, n ≥ {fmt.count(smallest)}, p after Holm's correction."
+
+
+def _grounds(figures: Json) -> str:
+    """What a verdict rests on."""
+    if figures.get("unparsed", 0) > UNPARSED_LIMIT:
+        return "too many verdicts could not be read"
+    if figures["p_adjusted"] is None:
+        return "p undefined"
+    return f"p {'≥' if figures['verdict'] == NO_DIFFERENCE else '<'} {ALPHA}"
 
 
 def _by_judges(results: Json) -> Iterator[str]:
@@ -110,18 +137,10 @@ def _preferred(judge: Json, rates: Mapping[str, Json]) -> str:
     reference = "judge:reference" in judge["signature"].split("|")
     measures = " (likeness to the reference answer by chrF, not quality)" if reference else ""
     return (
-        f"Judge {judge['name']}{measures} most prefers {name}: it wins {figure(average['value'], '%')} "
-        f"{_interval(average, '%')} against {judge['against']}, n = {average['n']:,}; "
-        f"{figure(rate['consistency'], '%')} of {rate['pairs']:,} pairs are judged alike in both orders."
+        f"Judge {judge['name']}{measures} most prefers {name}: it wins {_with_interval(average, '%')} "
+        f"against {judge['against']}, n = {fmt.count(average['n'])}; {fmt.share(rate['consistency'])} of "
+        f"{fmt.count(rate['pairs'])} pairs are judged alike in both orders."
     )
-
-
-def _failures(results: Json) -> Iterator[str]:
-    for candidate in results["candidates"]:
-        if candidate["failure"]:
-            message = " ".join(candidate["failure"]["message"].split())
-            cut = message if len(message) <= MESSAGE_LENGTH else message[: MESSAGE_LENGTH - 1] + "…"
-            yield f"{candidate['name']} failed in {candidate['failure']['stage']}: {cut}"
 
 
 def _scope(results: Json) -> Iterator[str]:
@@ -133,32 +152,16 @@ def _scope(results: Json) -> Iterator[str]:
         )
 
 
-def figure(value: float | None, unit: str, *, points: bool = False) -> str:
-    """A value as text: fractions with the unit % times 100 (`points`: of a difference), else 3 digits."""
-    if value is None:
-        return "n/a"
-    if unit == "%":
-        return f"{100 * value:.1f}" + (" points" if points else "%")
-    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{min(max(digits, 0), 6)}f}"
+def _score(score: Json, unit: str) -> str:
+    return fmt.score(score["value"], unit, score["low"], score["high"])
 
 
-def p_value(value: float | None) -> str:
-    """`p = 0.032`, or `p < 0.001`."""
-    if value is None:
-        return "p undefined"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+def _with_interval(score: Json, unit: str) -> str:
+    return f"{_score(score, unit)} [{fmt.interval(score['value'], score['low'], score['high'], unit)}]"
 
 
-def _signed(value: float | None, unit: str) -> str:
-    if value is None:
-        return "n/a"
-    sign = "−" if value < 0 else "+"
-    return sign + figure(abs(value), unit, points=True)
-
-
-def _interval(score: Json, unit: str) -> str:
-    return f"[{figure(score['low'], unit)}, {figure(score['high'], unit)}]"
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -45,6 +45,14 @@ class _Placed(Protocol):
     def dtypes(self) -> Mapping[str, str]: ...
 
 
+@runtime_checkable
+class _Tokenizing(Protocol):
+    """A language model with a tokenizer, told by a digest; per-token figures compare where it is the same."""
+
+    @property
+    def tokenizer(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """A line of the partial file."""
@@ -140,4 +148,5 @@ def _summary(
         "failed": sum(prediction.completion.error is not None for prediction in predictions),
         "device": model.device if isinstance(model, _Placed) else None,
         "dtypes": dict(model.dtypes) if isinstance(model, _Placed) else {},
+        "tokenizer": model.tokenizer if isinstance(model, _Tokenizing) else None,
     }

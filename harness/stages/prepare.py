@@ -116,6 +116,11 @@ def _hold_out(
         name: _size(name, params[name], len(train)) for name in ("eval", "validation") if name not in sources
     }
     splits.check_sizes(len(train), sizes.get("validation", 0), sizes.get("eval", 0))
+    if sizes.get("eval", 0) > sum(fits):
+        what = (
+            f"{sizes['eval']} eval rows are wanted, but only {sum(fits)} of {len(train)} fit into max_length"
+        )
+        raise DataError(what, where="data.eval", fix="hold out fewer, or raise prompting.max_length")
     parts = {name: list(sources.get(name, [])) for name in ("validation", "eval")}
     if "eval" in sizes:
         (parts["eval"],), rest = splits.hold_out(list(compress(train, fits)), [sizes["eval"]], seed)

@@ -13,11 +13,11 @@ from typing import Any
 from harness.protocols import Progress
 from harness.records import Example, iter_json_lines, read_json, read_jsonl, to_json, write_json, write_jsonl
 from harness.stages import cautions, receipts, win_rates
-from harness.stages.comparisons import Compared, compare, rank_intervals
+from harness.stages.comparisons import Compared, compare, is_comparable, rank_intervals
 from harness.stages.environment import environment
 from harness.stages.findings import findings
 
-VERSION = 1
+VERSION = 2
 SCHEMA = 1
 
 Json = dict[str, Any]
@@ -97,6 +97,7 @@ def _row(
         "scores": {metric.info["name"]: metric.scores[name] for metric in metrics},
         "differences": {m.info["name"]: m.differences[name] for m in metrics if name in m.differences},
         "win_rates": {j["name"]: j["win_rates"][name] for j in judges if name in j["win_rates"]},
+        "tokenizer": receipts.tokenizer(predicted),
         "training": receipts.training(trained),
         "costs": receipts.costs(trained, predicted),
         "badges": receipts.badges(candidate, trained, predicted),
@@ -116,19 +117,23 @@ def _failure(candidate: Json) -> Json | None:
 def _in_order(rows: Sequence[Json], ranked_by: Compared | None) -> list[Json]:
     """Base first, then the others from best to worst, those without a score next, those that failed last.
 
-    Sets each one's `rank`: the places among the others that their comparisons leave possible.
+    Sets each one's `rank`: the places among the others that their comparisons leave possible. A score that is
+    not comparable with base's (it counts the tokens of another tokenizer) has no place among them, and stands
+    where those without a score do.
     """
     base, *others = rows
     if ranked_by is None:
         return [base, *sorted(others, key=lambda row: row["status"] == "failed")]
     name, sign = ranked_by.info["name"], -1 if ranked_by.info["higher_is_better"] else 1
-    placed = [row["name"] for row in others if "value" in row["scores"][name]]
+    values = {row["name"]: row["scores"][name] for row in others}
+    placed = [candidate for candidate, score in values.items() if is_comparable(score)]
     places = rank_intervals(ranked_by.pairs, placed)
     for row in others:
         row["rank"] = places.get(row["name"])
 
-    def order(row: Json) -> tuple[bool, float]:
-        return row["status"] == "failed", sign * row["scores"][name].get("value", math.inf * sign)
+    def order(row: Json) -> tuple[bool, bool, float]:
+        score = values[row["name"]]
+        return row["status"] == "failed", row["rank"] is None, sign * score.get("value", math.inf * sign)
 
     return [base, *sorted(others, key=order)]
 

@@ -24,6 +24,12 @@ def folders(candidate: Mapping[str, Any], kind: str, inputs: Mapping[str, Path])
     return [inputs[trial[kind]] for trial in candidate["trials"] if trial[kind]]
 
 
+def tokenizer(predicted: Sequence[Path]) -> str | None:
+    """Digest of the tokenizer that a candidate answered with; None where its backend told none."""
+    digest = read_json(predicted[0] / "predict.json").get("tokenizer") if predicted else None
+    return None if digest is None else str(digest)
+
+
 def training(trained: Sequence[Path]) -> Json | None:
     """How the first seed was trained: totals, the loss curve, validations; None where nothing was trained."""
     if not trained:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ VERSION = 1
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Write model/, log.jsonl and outcome.json; checkpoints in `out` are gone afterwards."""
+    """Write outcome.json; the backend writes model/ and log.jsonl, and clears away what it resumes from."""
     validation = inputs["data"] / "validation.jsonl"
     job = TrainJob(
         model=from_json(ModelRef, params["model"]),
@@ -31,4 +30,3 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     )
     backend = registry.create(from_json(PluginSpec, params["backend"]))
     write_json(out / "outcome.json", backend.train(job))
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)

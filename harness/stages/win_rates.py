@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from harness.records import Choice, iter_json_lines, read_json
-from harness.stages.comparisons import ALPHA, NO_DIFFERENCE, why_missing
+from harness.stages.comparisons import ALPHA, NO_DIFFERENCE
+from harness.stages.measurements import why_missing
 from harness.stats.multiplicity import holm
 from harness.stats.pairwise import Codes, aggregate, encode
 
 Json = dict[str, Any]
 UNPARSED_LIMIT = 0.10
 """Above this share of unreadable verdicts no conclusion is drawn: they are not missing at random."""
+COUNTS = ("skipped", "from_cache", "prompt_tokens", "completion_tokens")
+"""What a judge's receipt counts: pairs without an answer, verdicts not asked for again, tokens paid for."""
 RULES = ("average", "tie_on_disagreement", "consistent_only")
 
 
@@ -70,10 +73,9 @@ def _win_rate(folders: Sequence[Path], against: str) -> Json:
         "n": rate.average.n,
         "rules": rules,
         **whole,
-        "skipped": sum(receipt["skipped"] for receipt in receipts),
         "unparsed": (rate.unparsed_candidate_first + rate.unparsed_opponent_first) / 2,
         "cost_usd": None if None in costs else sum(costs),
-        "from_cache": sum(receipt["from_cache"] for receipt in receipts),
+        **{key: sum(receipt[key] for receipt in receipts) for key in COUNTS},
     }
 
 

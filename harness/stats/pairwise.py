@@ -39,7 +39,7 @@ class WinRate:
 
     consistency + flips_to_first + flips_to_second + win_tie = 1, and consistent_ties is part of
     consistency. `unparsed_*` are shares of all verdicts in that order. `p_value` is two-sided against
-    an even contest; `position_p_value` against flips to either side being equally likely.
+    an even contest; `position_p_value` against prompts being as likely to flip to either side.
     """
 
     average: Rate
@@ -105,7 +105,7 @@ def aggregate(candidate_first: Codes, opponent_first: Codes, *, seed: int = 0) -
         unparsed_candidate_first=float((first == UNPARSED).mean()),
         unparsed_opponent_first=float((second == UNPARSED).mean()),
         p_value=p_value_of_even(average, seed=seed),
-        position_p_value=binomial_p_value(int(flips_to_first.sum()), int(flips_to_second.sum())),
+        position_p_value=_position_p_value(flips_to_first, flips_to_second),
     )
 
 
@@ -121,6 +121,15 @@ def p_value_of_even(worths: FloatArray, *, seed: int = 0) -> float:
         return binomial_p_value(wins, len(worths) - wins)
     ours, theirs = _with_count(worths), _with_count(1 - worths)
     return float(sign_flip(ours, theirs, _mean, seed=seed))
+
+
+def _position_p_value(to_first: npt.NDArray[np.bool_], to_second: npt.NDArray[np.bool_]) -> float:
+    """Sign test over prompts: each counts once, for the side to which more of its seeds flipped.
+
+    The seeds of a prompt are asked about the same question, so their flips are no independent evidence.
+    """
+    majority = to_first.sum(axis=0) - to_second.sum(axis=0)
+    return binomial_p_value(int((majority > 0).sum()), int((majority < 0).sum()))
 
 
 def _worth(codes: Codes, win: int) -> FloatArray:

@@ -6,8 +6,11 @@ import math
 from statistics import NormalDist
 
 
-def wilson(wins: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+def wilson(wins: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share wins / n, n >= 1; never of width 0, unlike the normal one.
+
+    `wins` need not be whole: where each of the n counts by a mean in 0..1 (over seeds), the spread is at most
+    that of wins and losses, so that the interval is wide enough.
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (1927).
     """

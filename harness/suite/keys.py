@@ -41,7 +41,7 @@ class CandidateKeys(Section):
 
 
 class SuiteKeys(Section):
-    """The top level of suite.yaml; all but the first two and the last are defaults for the candidates."""
+    """The top level of suite.yaml. What a candidate can say too is its default; the rest holds for all."""
 
     model: Any = None
     data: Any = None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.data.sources import SourceSpec
 from harness.records import Method, ModelRef, PluginSpec, Prompting
@@ -24,6 +24,7 @@ from harness.suite.selection import Chosen, read_backend, read_plugins, read_see
 from harness.suite.yaml_source import Document, apply_override, read_document
 from harness.validation import suggestion
 
+Spec = TypeVar("Spec", "EvaluatorSpec", "JudgeSpec")
 BASE = "base"
 """The untrained model: always a candidate, always the first."""
 
@@ -40,13 +41,14 @@ class EvaluatorSpec:
 class JudgeSpec:
     """A judge under the name it has on the board, and the candidate that all others are held against.
 
-    `max_prompts` limits how many examples it is asked about; None: all.
+    `max_prompts` limits how many examples it is asked about; None: all. `where` is its place in the file.
     """
 
     name: str
     plugin: PluginSpec
     against: str
     max_prompts: int | None
+    where: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class _Loading:
 
     def __init__(self, reader: Reader, document: Document) -> None:
         self.reader, self.document = reader, document
+        self._meant: dict[tuple[type, str], EvaluatorSpec | JudgeSpec] = {}
         self.keys = reader.section(SuiteKeys, Written(document.value, ()))
         self.recipes = reader.mapping(self._own("candidates"), "a mapping of names to recipes")
         self.data = self._data()
@@ -248,7 +251,7 @@ class _Loading:
         if written.value == []:
             self.reader.fault(written.path, "no evaluators", "name at least one, such as perplexity")
         chosen = read_plugins(self.reader, "evaluator", written, frozenset({"name"}))
-        return tuple(EvaluatorSpec(c.name, c.spec) for c in chosen)
+        return tuple(self._one_meaning(EvaluatorSpec(c.name, c.spec), c) for c in chosen)
 
     def _judges(self, written: Written) -> tuple[JudgeSpec, ...]:
         chosen = read_plugins(self.reader, "judge", written, frozenset({"name", "against", "max_prompts"}))
@@ -264,7 +267,16 @@ class _Loading:
         if keys.against not in names:
             fix = suggestion(keys.against, names)
             self.reader.fault(options.at("against"), f"no candidate '{keys.against}'", fix)
-        return JudgeSpec(chosen.name, chosen.spec, keys.against, keys.max_prompts)
+        where = self.document.where(chosen.options.path)
+        judge = JudgeSpec(chosen.name, chosen.spec, keys.against, keys.max_prompts, where)
+        return self._one_meaning(judge, chosen)
+
+    def _one_meaning(self, spec: Spec, chosen: Chosen) -> Spec:
+        """A name has one meaning in a suite: what stands in one column of the board must be comparable."""
+        if self._meant.setdefault((type(spec), spec.name), spec) != spec:
+            what = f"'{spec.name}' has other options here than elsewhere in the suite"
+            self.reader.fault(chosen.options.path, what, "give it another by name: in its options")
+        return spec
 
     def _rank_by(self) -> str:
         names = [evaluator.name for evaluator in self.evaluators]

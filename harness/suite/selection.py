@@ -45,6 +45,7 @@ def read_plugins(reader: Reader, kind: str, written: Written, reserved: frozense
         if any(other.name == chosen.name for other in found):
             fix = "give one of them another by name: in its options"
             reader.fault(chosen.options.path, f"two {kind}s are called '{chosen.name}'", fix)
+            continue
         found.append(chosen)
     return found
 

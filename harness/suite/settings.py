@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
+from harness.modeling.training_settings import ADAPTERS as ADAPTERS
 from harness.validation import shown
 
 Positive = Annotated[float, Field(gt=0)]
@@ -231,7 +232,10 @@ class Qlora(Section):
 
 
 class Generation(Section):
-    """Keys of transformers' GenerationConfig; those without a default are the model's own to decide."""
+    """Keys of transformers' GenerationConfig; one without a default is off if it is not set.
+
+    The model's own generation_config.json counts for nothing, so that all candidates answer alike.
+    """
 
     max_new_tokens: Count = 128
     min_new_tokens: Count | None = None
@@ -257,7 +261,6 @@ class Generation(Section):
 
 METHODS: Mapping[str, type[Section] | None] = {"full": None, "freeze": Freeze, "lora": Lora, "qlora": Qlora}
 """The methods whose options are known here; None: it has none."""
-ADAPTERS = frozenset({"lora", "qlora"})
 FULL_LEARNING_RATE = 2e-5
 ADAPTER_LEARNING_RATE = 2e-4
 """Ten times higher: one shared rate would be an unfair contest (Schulman et al. 2025)."""

@@ -59,7 +59,8 @@ def make_rows(rng: Random) -> tuple[list[Row], list[Row]]:
         )
     rng.shuffle(train)
     rng.shuffle(held_out)
-    return train, held_out
+    asked = {listed(row) for row in held_out} - {frozenset()}
+    return [row for row in train if listed(row) not in asked], held_out
 
 
 def _held_out_rows(rng: Random, task: Task, atoms: Sequence[Any], count: int) -> list[Row]:
@@ -108,6 +109,12 @@ def verify(train: Sequence[Row], held_out: Sequence[Row]) -> None:
 def words(row: Row) -> tuple[str, ...]:
     """The prompt without case and punctuation: two prompts that differ in nothing else are the same."""
     return tuple(re.findall(r"\w+", f"{row['instruction']} {row['input']}".lower()))
+
+
+def listed(row: Row) -> frozenset[str]:
+    """What a prompt lists, in whatever order: `9, 30, 29` and `30, 9, 29` ask for the same."""
+    found = re.search(r"\w+(?:, \w+)+", f"{row['instruction']} {row['input']}")
+    return frozenset(found[0].split(", ")) if found else frozenset()
 
 
 def trigrams(row: Row) -> Trigrams:

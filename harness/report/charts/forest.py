@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report import svg
 from harness.report.board import EVEN, Board, Column, Row, figure, quality_columns
 from harness.report.charts.common import Chart
@@ -47,7 +47,8 @@ def _bar(row: Row, column: Column) -> _Bar | None:
         told = "" if "missing" in found else fmt.share(found["value"])
     else:
         found = row.candidate["differences"].get(column.key) or {}
-        verdict, told = found.get("verdict"), fmt.difference(found.get("value"), column.unit)
+        verdict = found.get("verdict")
+        told = fmt.difference(found.get("value"), column.unit, found.get("low"), found.get("high"))
     ends = [found.get(key) for key in ("value", "low", "high")]
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in ends):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report import svg
 from harness.report.charts.common import BOTTOM, RIGHT, Chart, colour, x_axis, x_title, y_axis
 from harness.report.text import one_line

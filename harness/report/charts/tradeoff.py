@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report import svg
 from harness.report.board import Column, figure, quality_columns
 from harness.report.charts.common import BOTTOM, Chart, colour, with_base, x_axis, x_title, y_axis
@@ -76,6 +76,8 @@ def _points(results: Json, column: Column) -> tuple[list[_Point], list[str]]:
             omitted.append(f"{name} (failed)")
         elif "missing" in score or not cost:
             omitted.append(f"{name} ({one_line(score.get('missing') or 'no train time')})")
+        elif score.get("incomparable"):
+            omitted.append(f"{name} ({one_line(score['incomparable'])})")
         else:
             value = float(score["value"])
             low, high = (value if score.get(key) is None else float(score[key]) for key in ("low", "high"))

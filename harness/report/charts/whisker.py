@@ -18,6 +18,7 @@ def column_scale(origin: float | None, cells: Sequence[Cell]) -> svg.Scale | Non
     `origin` is what they are compared with: base's value, or an even win rate. Where it lies far off the
     others, the scale is theirs alone.
     """
+    cells = [cell for cell in cells if cell.comparable]
     others = _ends([cell for cell in cells if cell.value != origin])
     known = [] if origin is None else [origin]
     values = with_base(others, known) if others else _ends(cells)
@@ -25,8 +26,11 @@ def column_scale(origin: float | None, cells: Sequence[Cell]) -> svg.Scale | Non
 
 
 def whisker(scale: svg.Scale | None, origin: float | None, cell: Cell) -> str:
-    """A cell's interval, the origin as a small upright line; an arrow where the value is off the scale."""
-    if scale is None or cell.value is None or cell.low is None or cell.high is None:
+    """A cell's interval, the origin as a small upright line; an arrow where the value is off the scale.
+
+    Empty where there is no interval, or none that may be set against the others.
+    """
+    if scale is None or cell.value is None or cell.low is None or cell.high is None or not cell.comparable:
         return ""
     content = svg.line(0, _MIDDLE, _WIDTH, _MIDDLE, "track")
     if origin is not None and origin != cell.value and scale.holds(origin):

@@ -71,7 +71,13 @@
     return [...prompts, example.reference, ...answers].join("\n").toLowerCase();
   }
 
+  // Values per token of different tokenizers are not to be set against each other.
+  function comparable(metric) {
+    return state.a === state.b || ![state.a, state.b].some((c) => data.metrics[metric].incomparable.includes(c));
+  }
+
   function gap(example, metric) {
+    if (!comparable(metric)) return -1;
     const [a, b] = [state.a, state.b].map((c) => example.answers[c]?.scores[metric] ?? null);
     return a === null || b === null ? -1 : Math.abs(a - b);
   }
@@ -153,7 +159,7 @@
     data.metrics.forEach((metric, index) => {
       const value = answer.scores[index];
       const against = other?.scores[index] ?? null;
-      const ahead = value !== null && against !== null && (value - against) * metric.direction > 0;
+      const ahead = comparable(index) && value !== null && against !== null && (value - against) * metric.direction > 0;
       const unit = metric.unit === "" || metric.unit === "%" ? metric.unit : ` ${metric.unit}`;
       const pair = element("div");
       pair.append(element("dt", "", metric.label));

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.stages.win_rates import RULES, UNPARSED_LIMIT
 
 Json = Mapping[str, Any]
@@ -45,6 +45,7 @@ def _row(name: str, rates: Json) -> dict[str, Any]:
         "p": fmt.p_value(rates.get("p_adjusted")),
         "verdict": rates.get("verdict") or "",
         "cost": fmt.dollars(rates["cost_usd"]) if rates.get("cost_usd") is not None else "–",
+        "tokens": _tokens(rates),
         "from_cache": fmt.count(rates.get("from_cache")),
     }
 
@@ -55,6 +56,12 @@ def _rule(rate: Json | None) -> dict[str, str]:
         return {"value": "–", "interval": "", "n": n}
     span = fmt.interval(rate["value"], rate.get("low"), rate.get("high"), "%")
     return {"value": fmt.share(rate["value"]), "interval": span, "n": n}
+
+
+def _tokens(rates: Json) -> str:
+    """Tokens sent and received; a judge that is no language model has none."""
+    sent, received = (rates.get(f"{kind}_tokens") or 0 for kind in ("prompt", "completion"))
+    return f"{fmt.count(sent)} + {fmt.count(received)}" if sent or received else "–"
 
 
 def _sides(rates: Json) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report.text import name_of, one_line, shorten
 
 Json = Mapping[str, Any]

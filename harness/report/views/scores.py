@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 
 Json = Mapping[str, Any]
 
@@ -34,11 +34,20 @@ def _full_score(candidate: Json, metric: Json, score: Json) -> dict[str, Any]:
         "n": fmt.count(score.get("n")),
         "unscored": fmt.count(score.get("unscored") or 0),
         "seeds": ", ".join(fmt.score(v, unit) for v in seeds) if len(seeds) > 1 else "–",
-        "difference": fmt.difference(compared["value"], unit) if "value" in compared else "–",
-        "span": fmt.difference_interval(compared.get("low"), compared.get("high"), unit),
+        **_full_difference(compared, unit),
         "p": fmt.p_value(compared.get("p_value")),
         "p_adjusted": fmt.p_value(compared.get("p_adjusted")),
         "verdict": compared.get("verdict") or "",
+    }
+
+
+def _full_difference(compared: Json, unit: str) -> dict[str, str]:
+    if "value" not in compared:
+        return {"difference": compared.get("missing") or "–", "span": ""}
+    value, low, high = (compared[key] for key in ("value", "low", "high"))
+    return {
+        "difference": fmt.difference(value, unit, low, high),
+        "span": fmt.difference_interval(value, low, high, unit),
     }
 
 
@@ -64,10 +73,9 @@ def head_to_head(results: Json) -> dict[str, Any] | None:
 
 def _versus(pair: Json, metric: Json, sign: int) -> dict[str, str]:
     wins = {"a": 1, "b": -1}.get(pair["verdict"], 0) * sign
+    value, low, high = (None if pair[key] is None else sign * pair[key] for key in ("value", "low", "high"))
     return {
-        "text": fmt.difference(sign * pair["value"], metric["unit"])
-        if pair["value"] is not None
-        else fmt.MISSING,
+        "text": fmt.difference(value, metric["unit"], low, high),
         "verdict": {1: "better", -1: "worse", 0: "cannot be told apart"}[wins],
         "p": fmt.p_value(pair["p_adjusted"]),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report import format as fmt
+from harness import format as fmt
 from harness.report.text import shorten
 
 Json = Mapping[str, Any]

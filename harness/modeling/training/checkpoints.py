@@ -82,6 +82,14 @@ class Checkpoints:
         """Put the trainable weights back to those kept at `step`."""
         restore_weights(model, load_file(self._best(step)))
 
+    def delete(self) -> None:
+        """Remove them all. A crash on the way leaves nothing that looks like a checkpoint."""
+        doomed = self._folder.with_name(self._folder.name + ".deleted")
+        shutil.rmtree(doomed, ignore_errors=True)
+        if self._folder.exists():
+            self._folder.replace(doomed)
+            shutil.rmtree(doomed)
+
     def _best(self, step: int | None) -> Path:
         return self._folder / f"best-{step or 0:08d}.safetensors"
 

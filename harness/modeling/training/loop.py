@@ -10,26 +10,27 @@ import signal
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from harness.errors import DataError
-from harness.modeling.checkpoints import Checkpoints
-from harness.modeling.metering import Meter
-from harness.modeling.optimization import Optimization, StepReport
-from harness.modeling.sampling_order import Indices, epoch_windows
-from harness.modeling.training_failures import memory_errors_explained, require_finite, stop_requests
-from harness.modeling.training_log import TrainingLog
+from harness.modeling.failures import memory_errors_explained, require_finite, stop_requests
+from harness.modeling.training.checkpoints import Checkpoints
+from harness.modeling.training.metering import Meter
+from harness.modeling.training.optimization import Optimization, StepReport
+from harness.modeling.training.sampling_order import Indices, epoch_windows
+from harness.modeling.training.setup import TrainingSetup
+from harness.modeling.training.validation_loss import Validator
 from harness.modeling.training_settings import TrainingSettings
-from harness.modeling.training_setup import TrainingSetup
-from harness.modeling.validation import Validator
 from harness.protocols import TrainJob
-from harness.records import from_json, to_json
+from harness.records import dump_line, from_json, iter_json_lines, to_json, write_jsonl
 
 CHECKPOINTS = "checkpoints"
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
 MOST_TIME_FOR_CHECKPOINTS = 0.05
 STOPPED = 128 + signal.SIGTERM
 _FIX_MEMORY = (
-    "fix: halve per_device_train_batch_size and double gradient_accumulation_steps (the gradient stays the "
+    "halve per_device_train_batch_size and double gradient_accumulation_steps (the gradient stays the "
     "same), or set activation_checkpointing: true"
 )
 
@@ -59,6 +60,24 @@ class LoopState:
     peak_memory_bytes: int = 0
 
 
+class TrainingLog:
+    """One JSON object a line, each flushed at once: `type` is `train` or `validation`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def cut_after(self, step: int) -> None:
+        """Remove the lines behind `step`, and a torn last one: those steps are about to be done again."""
+        if self._path.exists():
+            kept = [line for line in iter_json_lines(self._path, torn_tail=True) if line["step"] <= step]
+            write_jsonl(self._path, kept)
+
+    def append(self, kind: str, **entry: Any) -> None:
+        """Add a line."""
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(dump_line({"type": kind, **entry}))
+
+
 class TrainingLoop:
     """Trains `setup.model` in place, going on from the newest checkpoint in `job.out`.
 
@@ -71,7 +90,7 @@ class TrainingLoop:
         self._total = settings.total_steps(len(setup.train))
         self._optimization = Optimization(setup, settings, self._total)
         self._validator = Validator(setup, job.prompting, job.generation, settings.per_device_eval_batch_size)
-        self._checkpoints = Checkpoints(job.out / CHECKPOINTS)
+        self.checkpoints = Checkpoints(job.out / CHECKPOINTS)
         self._log = TrainingLog(job.out / "log.jsonl")
         self._windows = lru_cache(maxsize=1)(self._windows_of_epoch)
         self._saved_at, self._pause = time.monotonic(), SECONDS_BETWEEN_CHECKPOINTS
@@ -107,11 +126,11 @@ class TrainingLoop:
                     self._save_checkpoint()
         best = self.state.best_step
         if self._settings.load_best_model_at_end and best is not None and best != self._total:
-            self._checkpoints.restore_best(best, self._setup.model)
+            self.checkpoints.restore_best(best, self._setup.model)
 
     def _resume(self) -> None:
         with self._meter.phase("load"):
-            numbers = self._checkpoints.restore(self._setup.model, self._optimization.optimizer)
+            numbers = self.checkpoints.restore(self._setup.model, self._optimization.optimizer)
         if numbers is not None:
             self.state = from_json(LoopState, numbers)
             self._meter.carry_on(self.state.seconds, self.state.peak_memory_bytes)
@@ -185,7 +204,7 @@ class TrainingLoop:
 
     def _validate(self) -> None:
         state = self.state
-        place, fix = f"validation at step {state.step}", "fix: lower per_device_eval_batch_size"
+        place, fix = f"validation at step {state.step}", "lower per_device_eval_batch_size"
         with self._meter.phase("validate"), memory_errors_explained(place, fix):
             loss, targets = self._validator.loss()
             require_finite(state.step, "validation loss", loss)
@@ -202,7 +221,7 @@ class TrainingLoop:
             state.best_step, state.best_validation_loss = state.step, loss
             if self._settings.load_best_model_at_end and not self._at_end:
                 with self._meter.phase("save"):
-                    self._checkpoints.save_best(state.step, self._setup.model)
+                    self.checkpoints.save_best(state.step, self._setup.model)
 
     def _checkpoint_is_due(self) -> bool:
         if self._settings.save_steps is not None:
@@ -214,7 +233,7 @@ class TrainingLoop:
         self.state.seconds = dict(self._meter.seconds)
         started = time.monotonic()
         with self._meter.phase("save"):
-            self._checkpoints.save(
+            self.checkpoints.save(
                 self.state.step, self._setup.model, self._optimization.optimizer, to_json(self.state)
             )
         self._saved_at = time.monotonic()
@@ -232,5 +251,5 @@ def _steps_per_epoch(job: TrainJob, settings: TrainingSettings, setup: TrainingS
             if rows
             else "raise max_length"
         )
-        raise DataError(f"{rows} usable training rows make no step", where=str(job.train), fix=fix)
+        raise DataError(f"{rows} usable training rows make no step", where=job.train.name, fix=fix)
     return steps

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import SuiteError
-
 Indices = npt.NDArray[np.int64]
 
 # As transformers' get_length_grouped_indices: at most 50 windows are sorted together, and never more
@@ -52,11 +50,6 @@ def epoch_windows(
     smaller (none under `drop_last`). `group_by_length` puts examples of like length together and then
     shuffles the windows, so that length does not rise and fall with the step.
     """
-    if strategy not in _STRATEGIES:
-        known = ", ".join(_STRATEGIES)
-        raise SuiteError(
-            f"training.train_sampling_strategy: unknown strategy {strategy!r}", fix=f"choose from {known}"
-        )
     generator = np.random.default_rng((seed, epoch))
     sizes = np.asarray(lengths, dtype=np.int64)
     order = _STRATEGIES[strategy](sizes, window, generator)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
+
+from harness.modeling.batching import collate
+from harness.modeling.devices import autocast
 from harness.modeling.language_model import TransformersLanguageModel
-from harness.modeling.losses import autocast, mean_loss
-from harness.modeling.training_setup import TrainingSetup
+from harness.modeling.likelihood import token_losses
+from harness.modeling.training.sampling_order import length_sorted_batches
+from harness.modeling.training.setup import Rows, TrainingSetup
 from harness.protocols import Decoding
 from harness.records import Prompting
 
@@ -51,3 +57,30 @@ class Validator:
             {"id": example.id, "prompt": example.prompt[-1].content, "answer": completion.text}
             for example, completion in zip(samples, completions, strict=True)
         ]
+
+
+def mean_loss(
+    model: nn.Module,
+    rows: Rows,
+    *,
+    batch_size: int,
+    pad_id: int,
+    device: torch.device,
+    compute_dtype: torch.dtype,
+) -> tuple[float, int]:
+    """(mean negative log-likelihood in nats, targets) over all rows, with dropout off.
+
+    The model is left in the mode it came in.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    training = model.training
+    model.eval()
+    try:
+        for indices in length_sorted_batches(rows.lengths, batch_size):
+            batch = collate(rows.take(indices), pad_id, device=device)
+            with torch.no_grad(), autocast(device, compute_dtype):
+                total += token_losses(model, batch).nll.double().sum()
+    finally:
+        model.train(training)
+    targets = sum(rows.targets)
+    return total.item() / targets, targets

@@ -1,37 +1,48 @@
-"""Training one trial, from a TrainJob to a TrainOutcome and a model on disk."""
+"""Training one trial, from a TrainJob to a TrainOutcome and a model on disk.
+
+loop.py             which step is next, the log, when to validate and to write a checkpoint; start here
+setup.py            what is in place before the first step: a model prepared for its method, token rows
+optimization.py     one optimizer step; with schedules.py and sampling_order.py
+validation_loss.py  the loss on held-out rows, and a few answers
+checkpoints.py      what a killed training goes on from
+metering.py         what it costs
+"""
 
 from __future__ import annotations
 
-import torch
-
 from harness.modeling.artifacts import save
-from harness.modeling.loading import pick_device
-from harness.modeling.metering import Meter, folder_bytes, parameter_counts
-from harness.modeling.training_failures import memory_errors_explained, user_warnings
-from harness.modeling.training_loop import TrainingLoop
+from harness.modeling.devices import device_name, dtype_name, pick_device
+from harness.modeling.failures import memory_errors_explained, user_warnings
+from harness.modeling.training.loop import TrainingLoop
+from harness.modeling.training.metering import Meter, folder_bytes, parameter_counts
+from harness.modeling.training.setup import TrainingSetup, set_up, weight_format
 from harness.modeling.training_settings import TrainingSettings
-from harness.modeling.training_setup import TrainingSetup, set_up, weight_format
 from harness.protocols import TrainJob, TrainOutcome
 
 
 def train(job: TrainJob) -> TrainOutcome:
     """Train, going on from a checkpoint in `job.out` if there is one, and write `model/` and `log.jsonl`.
 
+    Checkpoints are deleted at the very end; whoever is ended between that and writing the outcome down
+    trains again, to the same weights.
+
     Raises ModelError, DataError, TrainingDiverged, OutOfMemory; SystemExit after a SIGTERM.
     """
-    settings = TrainingSettings.from_mapping(job.training, job.method.name)
+    settings = TrainingSettings(**job.training)
     device = pick_device()
     meter = Meter(device)
     with user_warnings() as warnings:
         job.progress(0, 1, "loading the model")
-        fix = "fix: choose a smaller base model, or qlora"
+        fix = "choose a smaller base model, or qlora"
         with meter.phase("load"), memory_errors_explained("loading the model", fix):
             setup = set_up(job, settings, device)
         loop = TrainingLoop(job, settings, setup, meter)
         loop.run()
         with meter.phase("save"):
             save(setup.model, setup.tokenizer, job.method, job.seed, job.out / "model")
-    return _outcome(job, settings, setup, loop, meter, warnings)
+    outcome = _outcome(job, settings, setup, loop, meter, warnings)
+    loop.checkpoints.delete()
+    return outcome
 
 
 def _outcome(
@@ -59,12 +70,12 @@ def _outcome(
         tokens_per_second=state.tokens_seen / meter.seconds["train"],
         peak_memory_bytes=meter.peak_memory_bytes(),
         memory_kind=meter.memory_kind,
-        device=_device_name(setup.device),
+        device=device_name(setup.device),
         dtypes={
             "weights": weight_format(setup, job.method),
-            "trainable": _name(next(p.dtype for p in setup.model.parameters() if p.requires_grad)),
+            "trainable": dtype_name(next(p.dtype for p in setup.model.parameters() if p.requires_grad)),
             "optimizer": loop.optimizer_dtype,
-            "compute": _name(setup.compute_dtype),
+            "compute": dtype_name(setup.compute_dtype),
         },
         effective_batch_size=settings.effective_batch_size,
         final_train_loss=float(state.train_loss or 0.0),
@@ -72,11 +83,3 @@ def _outcome(
         best_validation_loss=state.best_validation_loss,
         warnings=warnings,
     )
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

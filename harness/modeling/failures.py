@@ -1,4 +1,4 @@
-"""What ends a training before its time, in words that the board can show."""
+"""What ends a training or an inference before its time, in words that the board can show."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|
 _NAMED_EXAMPLES = 8
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or the name of its kind."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
 @contextmanager
 def memory_errors_explained(where: str, fix: str) -> Iterator[None]:
     """Turn any way of running out of memory into OutOfMemory."""
@@ -41,7 +47,7 @@ def require_finite(step: int, name: str, value: float, example_ids: Sequence[str
     named = ", ".join(example_ids[:_NAMED_EXAMPLES])
     more = ", ..." if len(example_ids) > _NAMED_EXAMPLES else ""
     examples = f"; examples: {named}{more}" if named else ""
-    raise TrainingDiverged(f"step {step}: {name} is {value}{examples}; fix: lower learning_rate")
+    raise TrainingDiverged(f"step {step}: {name} is {value}{examples}; lower learning_rate")
 
 
 @contextmanager

@@ -73,22 +73,21 @@ def half_width(value: float, low: float | None, high: float | None, unit: str) -
     return "±" + (fixed(half * 100, 1) if unit == "%" else fixed(half, _places(value, low, high)))
 
 
-def difference(value: float | None, unit: str) -> str:
-    """A signed difference; that of two percentages is in percentage points (pt)."""
+def difference(value: float | None, unit: str, low: float | None = None, high: float | None = None) -> str:
+    """A signed difference, with the decimals of its interval; that of two percentages is in points (pt)."""
     if value is None:
         return MISSING
     if unit == "%":
         return _signed(fixed(value * 100, 1)) + " pt"
-    return _signed(fixed(value, decimals(value)))
+    return _signed(fixed(value, _difference_places(value, low, high)))
 
 
-def difference_interval(low: float | None, high: float | None, unit: str) -> str:
-    """`+0.4 to +1.2`, or with `pt` for percentage points; empty where there is none."""
+def difference_interval(value: float, low: float | None, high: float | None, unit: str) -> str:
+    """`+0.4 to +1.2`, with the decimals of the difference it belongs to; empty where there is none."""
     if low is None or high is None:
         return ""
     scale, suffix = (100.0, " pt") if unit == "%" else (1.0, "")
-    widest = max((abs(v) for v in (low, high) if math.isfinite(v)), default=0.0)
-    places = 1 if unit == "%" else decimals(widest)
+    places = 1 if unit == "%" else _difference_places(value, low, high)
     return f"{_signed(fixed(low * scale, places))} to {_signed(fixed(high * scale, places))}{suffix}"
 
 
@@ -145,6 +144,14 @@ def _places(value: float, low: float | None, high: float | None) -> int:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return decimals(value)
     return max(decimals(value or max(abs(low), abs(high))), decimals((high - low) / 2, 1))
+
+
+def _difference_places(value: float, low: float | None, high: float | None) -> int:
+    """Decimals shared by a difference and its interval: three significant digits of the largest of them,
+    since a difference near zero would ask for more than its interval can bear."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return decimals(value)
+    return max(decimals(max(map(abs, (value, low, high)))), decimals((high - low) / 2, 1))
 
 
 def _signed(text: str) -> str:

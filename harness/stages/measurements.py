@@ -1,0 +1,130 @@
+"""What the evaluate stage left of one metric: the statistics of all candidates, on the same examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import registry
+from harness.errors import StageError
+from harness.protocols import FloatArray
+from harness.records import PluginSpec, from_json, iter_json_lines, read_json
+from harness.stages import receipts
+
+Json = dict[str, Any]
+Mask = npt.NDArray[np.bool_]
+
+INSTEAD = "compare bits per byte"
+"""What to do where two tokenizers count differently."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's statistics of all candidates that have them.
+
+    `seeds` maps a candidate to (seeds, n, k) statistics over the eval set; an example that some seed could
+    not measure is NaN in all of them. `missing` maps the other candidates to the reason. `tokenizers` maps
+    candidates, base first, to digests; it holds none where the metric does not count in tokens.
+    """
+
+    info: Json
+    evaluator: Any
+    seeds: Mapping[str, FloatArray]
+    missing: Mapping[str, str]
+    tokenizers: Mapping[str, str]
+
+    @property
+    def scale(self) -> int:
+        """The least common multiple of the numbers of seeds: sums of counts then stay whole numbers."""
+        return math.lcm(1, *(len(seeds) for seeds in self.seeds.values()))
+
+    def mean_over_seeds(self, name: str) -> FloatArray:
+        """(n, k): a candidate's statistics in the mean over its seeds, times `scale`."""
+        seeds = self.seeds[name]
+        return np.asarray(seeds.sum(axis=0) * (self.scale // len(seeds)))
+
+    def score(self, totals: FloatArray) -> FloatArray:
+        """The metric of sums of `mean_over_seeds`."""
+        return np.asarray(self.evaluator.score(totals / self.scale))
+
+    def scored(self, name: str) -> Mask:
+        return np.asarray(~np.isnan(self.seeds[name][0, :, 0]))
+
+    def comparable(self, a: str, b: str) -> bool:
+        """Whether two candidates are measured on one scale, as far as is known."""
+        known = {self.tokenizers[name] for name in (a, b) if name in self.tokenizers}
+        return len(known) < 2
+
+    def incomparable(self, name: str) -> str:
+        """Why a candidate has no place among the others: its tokenizer is not base's; empty where it has.
+
+        Where base's is unknown, that of the first candidate whose tokenizer is known stands for it.
+        """
+        first = next(iter(self.tokenizers), name)
+        return "" if self.comparable(first, name) else f"another tokenizer than {first}'s: {INSTEAD}"
+
+
+def load(
+    metric: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    inputs: Mapping[str, Path],
+    ids: Sequence[str],
+) -> Measured:
+    """What the evaluate stage wrote of one metric. A candidate with a failed trial has no score at all."""
+    seeds: dict[str, FloatArray] = {}
+    missing: dict[str, str] = {}
+    info: Json = {"label": metric["name"], "unit": "", "higher_is_better": True, "signature": ""}
+    for candidate in candidates:
+        found = [trial["evaluate"].get(metric["name"]) for trial in candidate["trials"]]
+        reason = why_missing(candidate, found)
+        if reason:
+            missing[candidate["name"]] = reason
+            continue
+        folders = [inputs[name] for name in found]
+        info = read_json(folders[0] / "evaluator.json")
+        seeds[candidate["name"]] = _read_seeds(folders, ids)
+    # Where no candidate has a score there is nothing to compute, and perhaps no plugin that can be made.
+    evaluator = registry.create(from_json(PluginSpec, metric["evaluator"])) if seeds else None
+    keys = ("label", "unit", "higher_is_better", "signature")
+    info = {"name": metric["name"], **{key: info[key] for key in keys}}
+    # An evaluator may declare `per_token: ClassVar[bool] = True`: its values are per token of the model's own
+    # tokenizer, and mean nothing beside those of another tokenizer.
+    per_token = getattr(evaluator, "per_token", False)
+    return Measured(info, evaluator, seeds, missing, _tokenizers(candidates, inputs) if per_token else {})
+
+
+def _tokenizers(candidates: Sequence[Mapping[str, Any]], inputs: Mapping[str, Path]) -> dict[str, str]:
+    """Candidate -> digest of the tokenizer it answered with, where its backend told one."""
+    digests = {c["name"]: receipts.tokenizer(receipts.folders(c, "predict", inputs)) for c in candidates}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def why_missing(candidate: Mapping[str, Any], found: Sequence[Any]) -> str:
+    """Why a candidate lacks a figure of which `found` are the inputs by trial; empty where it has it."""
+    failure = next((t["failure"] for t in candidate["trials"] if t["failure"]), None)
+    if failure:
+        return f"{failure['stage']} failed"
+    broken = next((entry for entry in found if isinstance(entry, Mapping)), None)
+    if broken is not None:
+        return str(broken["failure"])
+    return "" if all(found) else "not asked for"
+
+
+def _read_seeds(folders: Sequence[Path], ids: Sequence[str]) -> FloatArray:
+    statistics = np.stack([_read_statistics(folder / "statistics.jsonl", ids) for folder in folders])
+    statistics[:, np.isnan(statistics).any(axis=(0, 2))] = np.nan
+    return statistics
+
+
+def _read_statistics(path: Path, ids: Sequence[str]) -> FloatArray:
+    """(n, k) in the order of the eval set; every candidate must have been shown the same examples."""
+    lines = list(iter_json_lines(path))
+    if [line["id"] for line in lines] != list(ids):
+        raise StageError(f"{path}: these are not the examples of the eval set, in its order")
+    return np.array([line["statistics"] for line in lines], dtype=np.float64).reshape(len(lines), -1)
