@@ -118,7 +118,11 @@ def plan(suite: Path, overrides: tuple[str, ...], store_folder: Path) -> None:
 @suite_options
 @click.option("--candidate", help="Whose tokenizer and settings to use; default: the first that is trained.")
 @click.option(
-    "--split", type=click.Choice(["train", "validation", "eval"]), default="train", show_default=True
+    "--split",
+    type=click.Choice(["train", "validation", "eval"]),
+    default="train",
+    show_default=True,
+    help="Which part of the data.",
 )
 @click.option("--index", type=click.IntRange(min=0), default=0, show_default=True, help="Which example.")
 @speaks_plainly

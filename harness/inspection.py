@@ -25,7 +25,7 @@ def show(plan: Plan, *, candidate: str | None, split: str, index: int) -> None:
     """
     chosen = _candidate(plan, candidate)
     example = _example(plan, split, index)
-    encoded, tokenizer = _encode(plan, chosen, example)
+    encoded, tokenizer = _encode(plan, chosen, example, split)
     targets = sum(encoded.supervised)
     click.echo(f"{split} example {index} ({example.id}), as {chosen.name} sees it")
     cut = ", cut to fit max_length" if encoded.truncated else ""
@@ -59,12 +59,16 @@ def _example(plan: Plan, split: str, index: int) -> Example:
     return examples[index]
 
 
-def _encode(plan: Plan, candidate: Candidate, example: Example) -> tuple[Encoded, Any]:
-    from harness.modeling.loading import load_tokenizer
+def _encode(plan: Plan, candidate: Candidate, example: Example, split: str) -> tuple[Encoded, Any]:
+    """The row as the candidate is trained on it or, of eval, as it is scored."""
+    from harness.modeling.loading import load_config, load_tokenizer, within_positions
     from harness.modeling.supervision import Renderer
 
-    tokenizer = load_tokenizer(plan.identities.model(candidate.model))
-    renderer = Renderer(tokenizer, plan.suite.prompting)
+    model = plan.identities.model(candidate.model)
+    tokenizer = load_tokenizer(model)
+    renderer = Renderer(tokenizer, within_positions(plan.suite.prompting, load_config(model)))
+    if split == "eval":
+        return renderer.encode_reference(example.prompt, example.reference), tokenizer
     only = candidate.training.get("completion_only_loss", True)
     return renderer.encode(example, completion_only_loss=only), tokenizer
 

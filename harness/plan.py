@@ -6,7 +6,6 @@ A step's key is a digest of its stage, the stage's version, its parameters and t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,10 +247,11 @@ def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> di
 
 
 def _shown(model: ModelRef, folder: Path) -> str:
-    """A local model relative to the suite: a report that is sent around tells nothing of one's disk."""
-    if Path(model.name_or_path).is_absolute():
-        return os.path.relpath(model.name_or_path, folder)
-    return model.name_or_path
+    """A local model below the suite's folder, or its own name: a report that is sent on tells no paths."""
+    path = Path(model.name_or_path)
+    if not path.is_absolute():
+        return model.name_or_path
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def _ranked_trial(plan: Plan, trial: Trial, failures: Mapping[str, str]) -> dict[str, Any]:

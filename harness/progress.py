@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 import click
 
+from harness.format import seconds as duration
 from harness.plan import Step
 from harness.run import Listener, Status
 
@@ -29,17 +30,6 @@ class Display(Listener, Protocol):
 def display(total: int) -> Display:
     """The display that suits standard error; `total` steps are to be done."""
     return Bars(total) if sys.stderr.isatty() else Lines(total)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _end_line(step: Step, status: Status, seconds: float, message: str) -> str | None:

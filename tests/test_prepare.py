@@ -249,7 +249,7 @@ def test_refused(params: Params, tmp_path: Path, changes: Params, message: str) 
 
 def test_all_eval_rows_too_long(params: Params, tmp_path: Path) -> None:
     long = [{"prompt": "Say it.", "completion": "Yes, yes. " * 2000}]
-    with pytest.raises(InputError, match="all 1 rows of eval are longer than 1024 tokens"):
+    with pytest.raises(InputError, match="all 1 rows of eval are longer than 256 tokens"):
         run(params | {"eval": [source(tmp_path / "eval.json", long)]}, tmp_path / "out")
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness import registry
 from harness.errors import PluginError
 from harness.protocols import option
-from harness.records import PluginSpec, from_json, to_json
+from harness.records import Completion, Example, Message, PluginSpec, Prediction, from_json, to_json
 
 JUDGE = '''\
 """A module's docstring is not the plugin's."""
@@ -111,6 +112,20 @@ def test_every_plugin_and_option_is_in_the_list_of_keys(repo: Path, kind: str) -
             *(o.name for o in registry.describe(registry.find(kind, source.name).cls).options),
         ]
         assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_evaluator_in_the_documentation_works(repo: Path, tmp_path: Path) -> None:
+    text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
+    code = text.partition("### An evaluator of your own")[2].partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "evaluators").mkdir()
+    (tmp_path / "evaluators" / "answer_words.py").write_text(code)
+    spec = registry.make_spec(registry.find("evaluator", "answer_words", tmp_path), {"longest": 3})
+    evaluator = registry.create(spec)
+    example = Example("a", (Message("user", "Say."),), "It.")
+    answers = ["one two", None, "one two three four five"]
+    statistics = evaluator.measure([Prediction(example, Completion(text)) for text in answers])
+    assert np.isnan(statistics).all(axis=1).tolist() == [False, True, False]
+    assert evaluator.score(np.nansum(statistics, axis=0)) == 2.5
 
 
 def test_the_bundled_folder_is_that_of_the_wheel_or_of_the_clone(

@@ -303,11 +303,17 @@ BYTES = tokenizer_of("bytes")
             "refuses a conversation of user, assistant: no",
         ),
         (BYTES, Prompting("jinja", "{{ ''.__class__.mro() }}"), InputError, "unsafe"),
+        (
+            BYTES,
+            Prompting("jinja", "{% for m in messages %}{{ m.contents }}{% endfor %}"),
+            InputError,
+            "prompting.template: the template leaves out what the user says; each message has",
+        ),
         (BYTES, Prompting("jinja", "{{ 1 + messages }}"), InputError, "refuses a conversation of user"),
         (BYTES, Prompting("alpaca", "", 20), DataError, "prompting.max_length: max_length 20 is too small"),
         (no_eos(), Prompting("jinja", QUESTION_ONLY), ModelError, "no end-of-sequence token"),
     ],
-    ids=["no chat template", "syntax", "refused", "sandbox", "type", "too short", "no eos"],
+    ids=["no chat template", "syntax", "refused", "sandbox", "lost prompt", "type", "too short", "no eos"],
 )
 def test_what_cannot_be_rendered_says_why(
     tokenizer: Any, prompting: Prompting, kind: type[InputError], says: str

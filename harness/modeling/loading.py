@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import safetensors
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -43,6 +44,17 @@ def load_tokenizer(model: ModelRef) -> PreTrainedTokenizerBase:
         model,
         "its tokenizer cannot be loaded",
         lambda: AutoTokenizer.from_pretrained(model.name_or_path, revision=model.revision),
+    )
+
+
+def load_config(model: ModelRef) -> PretrainedConfig:
+    """The configuration of `model`; ModelError if it has none or it cannot be read."""
+    return _one_line(
+        model,
+        "its configuration cannot be loaded",
+        lambda: AutoConfig.from_pretrained(
+            model.name_or_path, revision=model.revision, trust_remote_code=False
+        ),
     )
 
 

@@ -235,6 +235,12 @@ class Renderer:
     def _probe_turn(self) -> _Turn:
         """Read off a probe conversation what the template writes before and after an answer."""
         text = self._render([PROBE_QUESTION, PROBE_ANSWER], prompt=False)
+        if PROBE_QUESTION.content not in self._render([PROBE_QUESTION], prompt=True):
+            raise InputError(
+                "the template leaves out what the user says",
+                where="prompting.template",
+                fix="each message has `role` and `content`",
+            )
         asked, answered = text.find(PROBE_QUESTION.content), text.find(PROBE_ANSWER.content)
         if not 0 <= asked < answered:
             return _Turn(False, "", "", self._eos_token())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data import conversion, splits
-from harness.data.examples import examples_digest, unique_ids
+from harness.data.examples import examples_digest, prompt_key, unique_ids
 from harness.data.leakage import Match, find_overlap
 from harness.data.sources import SourceSpec
 from harness.errors import DataError, InputError
@@ -48,8 +48,9 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     """Write train.jsonl, validation.jsonl (if there is any), eval.jsonl and data.json."""
     progress(0, 1, "reading rows")
     sources, summaries = _load(params)
-    prompting = from_json(Prompting, params["prompting"])
-    tokens = _count_tokens(sources, from_json(ModelRef, params["model"]), prompting, progress)
+    model = from_json(ModelRef, params["model"])
+    prompting = _that_fits(from_json(Prompting, params["prompting"]), model)
+    tokens = _count_tokens(sources, model, prompting, progress)
     parts, lengths = _split(sources, tokens, prompting.max_length, params)
     progress(1, 1, "looking for duplicates")
     parts, overlap = _without_overlap(parts, remove=params["overlap"] == "remove")
@@ -64,9 +65,18 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         "overlap": overlap,
         "train_duplicates": repeats,
         **lengths,
+        "max_length": prompting.max_length,
+        "eval_repeats": len(parts.eval) - len({prompt_key(example.prompt) for example in parts.eval}),
         "eval_sha256": examples_digest(parts.eval),
     }
     write_json(out / "data.json", facts)
+
+
+def _that_fits(prompting: Prompting, model: ModelRef) -> Prompting:
+    """`prompting` with a max_length that the base model has positions for."""
+    from harness.modeling.loading import load_config, within_positions
+
+    return within_positions(prompting, load_config(model))
 
 
 def _load(params: Mapping[str, Any]) -> tuple[dict[str, list[Example]], list[dict[str, Any]]]:

@@ -245,20 +245,6 @@ def spelling(rng: Random) -> str:
     )
 
 
-def said_again(rng: Random) -> str:
-    """Words that come back in the same order: to read them off again is what most tasks ask for."""
-    words = rng.sample(NOUNS + NAMES + COLOURS, rng.randint(2, 7))
-    (name, friend), text = rng.sample(NAMES, 2), ", ".join(words)
-    return rng.choice(
-        [
-            f"{name} wrote {text}. {friend} read it aloud: {text}.",
-            f"{text}, said {name}, and again {text}.",
-            f"On the paper stood '{text}', and {name} copied it: '{text}'",
-            f"{name} learned {' '.join(words)} by heart: {' '.join(words)}.",
-        ]
-    )
-
-
 def school_talk(rng: Random) -> str:
     """What was asked in class, never what the answer was."""
     name, pupil = rng.sample(NAMES, 2)
@@ -309,5 +295,4 @@ WRITERS: list[Callable[[Random], str]] = [
     animals_seen,
     spelling,
     school_talk,
-    *[said_again] * 5,
 ]
