@@ -7,6 +7,7 @@ command line is wrong; 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import functools
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -38,6 +39,9 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # the board's signs are not in every encoding
         try:
             command(*args, **kwargs)
         except InputError as error:

@@ -11,6 +11,8 @@ import math
 
 MISSING = "n/a"
 _MAX_DECIMALS = 6
+_SKEWED = 1.5
+"""An interval of which one side is this much longer than the other is not told by its width."""
 
 
 def decimals(value: float, significant: int = 3) -> int:
@@ -65,10 +67,13 @@ def interval(value: float, low: float | None, high: float | None, unit: str) -> 
     return f"{fixed(low, places)} – {fixed(high, places)}"
 
 
-def half_width(value: float, low: float | None, high: float | None, unit: str) -> str:
-    """`±0.4`: half the interval's width, for places too narrow for both ends."""
+def margin(value: float, low: float | None, high: float | None, unit: str) -> str:
+    """`±0.4`, half the interval's width, for places with little room; `[38.9 – 128]` where it is skewed."""
     if low is None or high is None:
         return ""
+    shorter, longer = sorted((value - low, high - value))
+    if longer > _SKEWED * shorter:
+        return f"[{interval(value, low, high, unit)}]"
     half = (high - low) / 2
     return "±" + (fixed(half * 100, 1) if unit == "%" else fixed(half, _places(value, low, high)))
 

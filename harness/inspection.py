@@ -78,9 +78,14 @@ def _marked(encoded: Encoded, tokenizer: Any) -> str:
     pairs = zip(encoded.input_ids, encoded.supervised, strict=True)
     parts = []
     for supervised, run in groupby(pairs, key=lambda pair: pair[1]):
-        text = tokenizer.decode([token for token, _ in run], skip_special_tokens=False)
+        text = _visible(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
         parts.append(click.style(f"⟦{text}⟧", fg="green") if supervised else text)
     return "".join(parts)
+
+
+def _visible(text: str) -> str:
+    """Control characters as escapes: data must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _ids(ids: list[int]) -> str:

@@ -45,7 +45,10 @@ def copy_bundled_suite(name: str, destination: Path) -> Path:
     if destination.exists():
         raise InputError("is there already", where=str(destination), fix="name another destination")
     ignore = shutil.ignore_patterns("__pycache__", ".harness", "reports")
-    shutil.copytree(registry.bundled("suites") / name, destination, ignore=ignore)
+    try:
+        shutil.copytree(registry.bundled("suites") / name, destination, ignore=ignore)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", where=str(destination)) from error
     return destination
 
 

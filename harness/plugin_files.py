@@ -73,7 +73,7 @@ def _import_file(kind: str, path: Path) -> tuple[ModuleType, str]:
     except SyntaxError as error:
         del sys.modules[name]
         raise PluginError(f"not Python: {error.msg}", where=f"{path}:{error.lineno}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else str(path)

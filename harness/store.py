@@ -72,8 +72,11 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot write into the store {self.root}: {error.strerror}") from error
+            raise self._unwritable(error) from error
         return folder
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"cannot write into the store {self.root}: {error.strerror}")
 
     def commit(self, key: str, manifest: dict[str, Any]) -> Path:
         """Make the partial folder the artifact: manifest last, then one rename."""
@@ -98,7 +101,10 @@ class Store:
 
         The lock's file stays: to unlink it would let a waiting and a new process both hold "the" lock.
         """
-        self._lock_file(key).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock_file(key).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
         with self._lock_file(key).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

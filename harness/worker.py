@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import shutil
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
+from harness.errors import InputError, StageError
 from harness.records import to_json, write_json
 from harness.store import Store
 
@@ -60,6 +61,7 @@ def make(store: Store, step: Work, env: Mapping[str, str]) -> None:
         except InputError:
             raise
         except BaseException:
+            folder.mkdir(exist_ok=True)
             (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
             raise
 
@@ -67,13 +69,26 @@ def make(store: Store, step: Work, env: Mapping[str, str]) -> None:
 def _make(store: Store, step: Work, folder: Path) -> None:
     started = time.time()
     (folder / ERROR).unlink(missing_ok=True)
+    _require_planned_model(store, step)
     run = importlib.import_module(f"harness.stages.{step.stage}").run
     folders = {name: store.open(source) for name, source in step.inputs.items()}
     run(step.params, folders, folder, FileProgress(folder / PROGRESS))
     (folder / PROGRESS).unlink(missing_ok=True)
+    _require_planned_model(store, step)
     seconds = time.time() - started
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     store.commit(step.key, {**to_json(step), "seconds": seconds, **versions})
+
+
+def _require_planned_model(store: Store, step: Work) -> None:
+    """StageError, and nothing kept, if a local base model is no longer what the key says it is."""
+    model = step.params.get("model")
+    if not isinstance(model, Mapping) or not Path(model["name_or_path"]).is_absolute():
+        return
+    path = Path(model["name_or_path"])
+    if not path.is_dir() or store.content_digest(path) != model["identity"]:
+        shutil.rmtree(store.partial(step.key), ignore_errors=True)
+        raise StageError(f"the base model {path.name} was changed after the run began; run again")
 
 
 def _catch_output(path: Path) -> None:

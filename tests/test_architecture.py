@@ -44,6 +44,7 @@ FLOORS = {
     "harness.listing": 7,
     "harness.inspection": 7,
     "harness.cli": 8,
+    "harness.__main__": 9,
 }
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate", "pandas", "openai", "scipy")
 

@@ -683,7 +683,7 @@ class TestWords:
         assert by_name(results)["a"]["win_rates"]["reference"]["p_adjusted"] < 0.05
         assert (
             "a is not to be told apart from base by reference (too many verdicts could not be read); paired, "
-            "n ≥ 34, p after Holm's correction." in results["findings"]
+            "n = 34, p after Holm's correction." in results["findings"]
         )
 
     def test_findings(self, results: dict[str, Any]) -> None:
@@ -703,7 +703,7 @@ class TestWords:
         assert not any("broken" in finding for finding in results["findings"])
         assert standings == (
             f"best, {second} and {third} are better than base by perplexity (p < 0.05); like-base is not to "
-            "be told apart from base by perplexity (p ≥ 0.05); paired, n ≥ 40, p after Holm's correction."
+            "be told apart from base by perplexity (p ≥ 0.05); paired, n = 40, p after Holm's correction."
         )
         assert judge == (
             "Judge reference (likeness to the reference answer by chrF, not quality) most prefers best: it "
@@ -714,6 +714,41 @@ class TestWords:
             "best is better than base by reference (p < 0.05); middle-too is worse than base by reference"
         )
         assert "one seed" in scope
+
+    @pytest.mark.parametrize(
+        ("wins", "words"),
+        [
+            (4, "prefers base to every candidate it compared; a, the nearest, wins 10.0%"),
+            (16, "prefers base to every candidate it compared; a, the nearest, wins 40.0%"),
+            (20, "prefers no candidate to base; a, the nearest, wins 50.0%"),
+            (24, "most prefers a: it wins 60.0%"),
+        ],
+    )
+    def test_whom_a_judge_prefers(self, tmp_path: Path, wins: int, words: str) -> None:
+        """b loses every pair; of 40, 16, 20 or 24 wins are no proof of anything."""
+
+        def judged(i: int) -> tuple[str, str]:
+            return ("first", "second") if i < wins else ("second", "first")
+
+        entries = {
+            "base": base(),
+            "a": Entry(0.5, judged=judged),
+            "b": Entry(0.5, judged=always("second", "first")),
+        }
+        found = World(tmp_path, entries, metrics=["perplexity"]).rank()["findings"]
+        sentence = next(finding for finding in found if finding.startswith("Judge reference"))
+        assert words in sentence
+        assert ("against base (it cannot be told apart from base), n = 40;" in sentence) == (wins > 4)
+
+    def test_several_sizes_and_seeds(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5, seeds=3), "b": Entry(0.6, unanswered=(0, 1))}
+        found = World(tmp_path, entries, metrics=["perplexity"]).rank()["findings"]
+        assert any("paired, n ≥ 38, p after" in finding for finding in found)
+        assert found[-1] == (
+            "Each candidate was trained with 1 to 3 seeds, whose statistics are averaged and then scored. "
+            "Intervals are 95%, over the eval examples: they hold for these seeds, and not what others would "
+            "change."
+        )
 
     def test_groups_that_cannot_be_told_apart(self) -> None:
         """In the order of their score, a is ahead; b is like c, c like d, but b is not like d."""
@@ -778,6 +813,23 @@ class TestWords:
             "perplexity: counted in tokens of models/other, for base in those of models/tiny;"
         )
         assert not any("bits per byte" in w for w in by_name(results)["a"]["warnings"])
+
+    @pytest.mark.parametrize(("truncated", "warned"), [(0, False), (2, False), (3, True)])
+    def test_many_truncated_rows(self, tmp_path: Path, truncated: int, warned: bool) -> None:
+        outcome = {"rows_used": 20, "rows_truncated": truncated}
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, outcome=outcome)}, metrics=["perplexity"])
+        warning = "15.0% of the training rows (3 of 20) were truncated to fit"
+        assert (warning in by_name(world.rank())["a"]["warnings"]) == warned
+
+    @pytest.mark.parametrize("repeats", [None, 0, 7])
+    def test_repeated_prompts(self, tmp_path: Path, repeats: int | None) -> None:
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5)}, metrics=["perplexity"])
+        if repeats is not None:
+            write_json(world.inputs["data"] / "data.json", {"eval_repeats": repeats})
+        warnings = world.rank()["warnings"]
+        said = "7 of the eval examples repeat another's prompt; they count as independent"
+        assert any(warning.startswith(said) for warning in warnings) == bool(repeats)
+        assert sum("repeat" in warning for warning in warnings) == bool(repeats)
 
 
 @pytest.mark.parametrize(

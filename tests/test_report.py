@@ -25,6 +25,7 @@ from rich.console import Console
 from harness import format as fmt
 from harness.errors import InputError
 from harness.report import render, terminal
+from harness.report.charts.common import tick_texts
 from harness.report.charts.loss import downsample
 from harness.report.charts.tradeoff import pareto_front
 from harness.report.examples import TEXT_LIMIT, load_examples
@@ -172,7 +173,11 @@ def test_base_is_first_and_the_failed_row_gives_stage_and_reason(page: Page, res
         (fmt.interval(0.5, 0.412, 0.588, "%"), "41.2 – 58.8%"),
         (fmt.interval(9.83, 9.4, 10.3, ""), "9.40 – 10.30"),
         (fmt.interval(9.83, None, None, ""), ""),
-        (fmt.half_width(9.83, 9.4, 10.2, ""), "±0.40"),
+        (fmt.margin(9.83, 9.4, 10.2, ""), "±0.40"),
+        (fmt.margin(52.0, 38.9, 128.0, ""), "[38.9 – 128.0]"),
+        (fmt.margin(1.0, 0.912, 1.0, "%"), "[91.2 – 100.0%]"),
+        (fmt.margin(0.5, 0.5, 0.5, "%"), "±0.0"),
+        (fmt.margin(0.5, None, None, "%"), ""),
         (fmt.difference(-0.4231, ""), "−0.423"),
         (fmt.difference(-9.148, "", -10.21, -8.08), "−9.1"),
         (fmt.difference(0.0012, "", -0.4, 0.5), "+0.001"),
@@ -519,6 +524,23 @@ def test_pareto_front(direction: int, front: list[tuple[float, float]]) -> None:
     assert pareto_front(points, direction) == front
 
 
+@pytest.mark.parametrize(
+    ("ticks", "show", "unit", "expected"),
+    [
+        ([9.5, 10.0, 10.5], fmt.seconds, "s", ["9.5s", "10.0s", "10.5s"]),
+        ([30, 60, 90], fmt.seconds, "s", ["30s", "1m 00s", "1m 30s"]),
+        ([0.41, 0.42], fmt.share, "%", ["41.0%", "42.0%"]),
+        ([0.4120, 0.4122, 0.4124], fmt.share, "%", ["41.20%", "41.22%", "41.24%"]),
+        ([1.001, 1.002, 1.003], fmt.number, "", ["1.001", "1.002", "1.003"]),
+        ([], fmt.number, "", []),
+    ],
+)
+def test_ticks_have_the_digits_to_differ(
+    ticks: list[float], show: Callable[[float | None], str], unit: str, expected: list[str]
+) -> None:
+    assert tick_texts(ticks, show, unit) == expected
+
+
 def test_charts_have_titles_descriptions_and_no_broken_number(folder: Path) -> None:
     drawings = re.findall(r"<svg[^>]*role=\"img\".*?</svg>", (folder / "index.html").read_text(), re.DOTALL)
     assert len(drawings) == 1 + 2 + len(METRICS) + 2
@@ -552,6 +574,14 @@ def test_markdown_is_a_whole_table(folder: Path, results: dict[str, Any]) -> Non
     value = fmt.score(score["value"], "", score["low"], score["high"])
     assert f"| {value} [{fmt.interval(score['value'], score['low'], score['high'], '')}]\\* |" in table[3]
     assert "n = 120" in table[0]
+
+
+def test_markdown_has_every_warning(folder: Path, results: dict[str, Any]) -> None:
+    text = (folder / "leaderboard.md").read_text()
+    mine = [f"{c['name']}: {warning}" for c in results["candidates"] for warning in c["warnings"]]
+    assert mine
+    for warning in [*results["warnings"], *mine]:
+        assert f"- {markdown(warning)}\n" in text
 
 
 @pytest.mark.parametrize(
@@ -625,6 +655,23 @@ def test_the_terminal_board_has_the_essentials_at_80_columns(results: dict[str, 
     row = next(line for line in printed(results, 80).splitlines() if " qlora-r16 " in line)
     figures = "9.83 ±0.42 80.0% ±8.0 1.01 ±0.05 61.4% ±3.0"
     assert row.split() == ["1–3", "qlora-r16", *figures.split(), "1m", "36s"]
+
+
+def test_the_terminal_names_what_does_not_fit_and_its_own_n(results: dict[str, Any]) -> None:
+    narrow, wide = (" ".join(printed(results, width).split()) for width in (80, 200))
+    assert "not shown" not in wide
+    assert "not shown for lack of width: BLEU, chrF, exact match, gpt4 win rate (see the page)" in narrow
+    # bits per byte leaves two examples out
+    assert "; n = 118–120" in narrow
+    assert "lopsided" not in narrow
+
+
+def test_the_terminal_prints_a_skewed_interval_whole(results: dict[str, Any]) -> None:
+    skewed = copy.deepcopy(results)
+    skewed["candidates"][1]["scores"]["perplexity"].update(value=52.0, low=38.9, high=128.0)
+    text = printed(skewed, 80)
+    assert "52.0 [38.9 – 128.0]" in text
+    assert "lopsided" in text
 
 
 def test_the_terminal_takes_no_orders_from_text(results: dict[str, Any]) -> None:

@@ -34,11 +34,20 @@ def add_adapter(model: PreTrainedModel, options: Mapping[str, Any]) -> PeftModel
         names = ", ".join(linear_layer_names(model))
         reason = first_line(error).rstrip(".")
         raise ModelError(f"lora: {reason}", fix=f"linear layers of this model: {names}") from error
+    _require_saved_modules(model, options)
     for parameter in adapted.parameters():
         # peft does so for adapters, but not for `modules_to_save` or `bias`, which are trained as well.
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
+
+
+def _require_saved_modules(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
+    """ModelError for a name under `modules_to_save` that peft would pass over in silence."""
+    names = {part for name, _ in model.named_modules() for part in (name, name.rpartition(".")[2])}
+    for wanted in options.get("modules_to_save") or []:
+        if wanted not in names:
+            raise ModelError(f"lora: modules_to_save: the model has no module '{wanted}'")
 
 
 def linear_layer_names(model: nn.Module) -> list[str]:

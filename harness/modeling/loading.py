@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import ModelError
@@ -72,6 +73,10 @@ def load_model(
     allows it (Gemma 2, whose scores are capped, does not). Raises ModelError.
     """
     dtype = dtype or compute_dtype(device)
+    config = load_config(model)
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", True):
+        what = f"{config.model_type} reads in both directions: it would see the tokens it is to predict"
+        raise ModelError(what, where=_shown(model), fix="choose a causal language model")
     loaded, report = _one_line(
         model,
         "it cannot be loaded",

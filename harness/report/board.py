@@ -7,7 +7,7 @@ is missing is shown as missing, never as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     interval: str = ""
-    half_width: str = ""
+    margin: str = ""
     n: int | None = None
     change: str = ""
     verdict: str = ""
@@ -111,6 +111,13 @@ def quality_columns(results: Json) -> list[Column]:
     return first + [c for c in judges + metrics if c not in first]
 
 
+def all_warnings(results: Json) -> Iterator[str]:
+    """The warnings of the board, then each candidate's under its name."""
+    yield from results["warnings"]
+    for candidate in results["candidates"]:
+        yield from (f"{candidate['name']}: {warning}" for warning in candidate["warnings"])
+
+
 def _label(text: str) -> str:
     # A head is as wide as its longest word; a plugin's label is not to push the board off the page.
     return ellipsis(one_line(text), 60)
@@ -160,7 +167,7 @@ def _cell(candidate: Json, column: Column) -> Cell:
         low=low,
         high=high,
         interval=fmt.interval(value, low, high, column.unit),
-        half_width=fmt.half_width(value, low, high, column.unit),
+        margin=fmt.margin(value, low, high, column.unit),
         n=found.get("n"),
         change=_change(compared, column.unit),
         verdict=str(compared.get("verdict", "")),

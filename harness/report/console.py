@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness import format as fmt
-from harness.report.board import Board, Cell, Row, build_board
+from harness.report.board import Board, Cell, Row, all_warnings, build_board
 from harness.report.text import ellipsis, one_line
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ def board_for_terminal(results: Json, *, width: int) -> RenderableType:
     from rich.text import Text
 
     board = build_board(results)
-    parts: list[RenderableType] = [_table(board, results, width), _legend(board, results), Text()]
+    names = {row.index: ellipsis(one_line(row.name), _NAME_LIMIT) for row in board.rows}
+    shown = _fitting(board, results, width - _fixed_width(board, names))
+    parts: list[RenderableType] = [_table(board, names, shown), _legend(board, results, shown), Text()]
     parts += [_item("•", finding, "") for finding in results["findings"]]
     parts += [_item("✗", _failure(row), "red") for row in board.rows if row.kind == "failed"]
-    parts += [_item("!", warning, "yellow") for warning in _warnings(results)]
+    parts += [_item("!", warning, "yellow") for warning in all_warnings(results)]
     return Group(*parts)
 
 
-def _table(board: Board, results: Json, width: int) -> RenderableType:
+def _table(board: Board, names: Mapping[int, str], shown: Sequence[int]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-    names = {row.index: ellipsis(one_line(row.name), _NAME_LIMIT) for row in board.rows}
-    shown = _fitting(board, results, width - _fixed_width(board, names))
     table.add_column("rank", no_wrap=True)
     table.add_column("candidate", no_wrap=True)
     for index in shown:
@@ -49,7 +49,7 @@ def _table(board: Board, results: Json, width: int) -> RenderableType:
     return table
 
 
-def _add_row(table: Table, row: Row, name: str, shown: list[int]) -> None:
+def _add_row(table: Table, row: Row, name: str, shown: Sequence[int]) -> None:
     from rich.text import Text
 
     if row.kind == "failed":
@@ -107,16 +107,26 @@ def _head(board: Board, index: int) -> list[str]:
 
 
 def _short(cell: Cell) -> str:
-    return f"{cell.text} {cell.half_width}".rstrip()
+    return f"{cell.text} {cell.margin}".rstrip()
 
 
-def _legend(board: Board, results: Json) -> RenderableType:
+def _legend(board: Board, results: Json, shown: Sequence[int]) -> RenderableType:
+    """What the signs mean, how many examples the shown figures rest on, and what is not shown."""
     from rich.text import Text
 
-    sizes = {cell.n for row in board.rows for cell in row.cells if cell.n is not None}
-    n = f"; n = {fmt.count(max(sizes))}" if sizes else ""
-    by = one_line(results["suite"]["rank_by"])
-    return Text(f"rank: places not excluded by {by}; ± half the 95% interval{n}", "dim")
+    cells = [row.cells[index] for row in board.rows for index in shown]
+    sizes = sorted({cell.n for cell in cells if cell.n is not None})
+    parts = [f"rank: places not excluded by {one_line(results['suite']['rank_by'])}"]
+    parts.append("± half the 95% interval")
+    if any(cell.margin.startswith("[") for cell in cells):
+        parts.append("[ ] the interval, where it is lopsided")
+    if sizes:
+        parts.append("n = " + "–".join(map(fmt.count, dict.fromkeys((sizes[0], sizes[-1])))))
+    lines = ["; ".join(parts)]
+    hidden = [one_line(board.columns[i].label) for i in _by_importance(board, results) if i not in shown]
+    if hidden:
+        lines.append(f"not shown for lack of width: {', '.join(hidden)} (see the page)")
+    return Text("\n".join(lines), "dim")
 
 
 def _item(sign: str, text: str, style: str) -> RenderableType:
@@ -133,9 +143,3 @@ def _item(sign: str, text: str, style: str) -> RenderableType:
 def _failure(row: Row) -> str:
     failure = row.candidate["failure"] or {"stage": "unknown stage", "message": ""}
     return f"{row.name} failed in {failure['stage']}: {failure['message']}"
-
-
-def _warnings(results: Json) -> Iterator[str]:
-    yield from results["warnings"]
-    for candidate in results["candidates"]:
-        yield from (f"{candidate['name']}: {warning}" for warning in candidate["warnings"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.report.board import RULE, Board, Cell, Column, Row
+from harness.report.board import RULE, Board, Cell, Column, Row, all_warnings
 from harness.report.text import csv_text, markdown
 
 Json = Mapping[str, Any]
@@ -110,8 +110,9 @@ def leaderboard_markdown(results: Json, board: Board) -> str:
     failed = [row for row in board.rows if row.kind == "failed"]
     if failed:
         lines += ["", "**Failed**", "", *(f"- {_failure(row)}" for row in failed)]
-    if results["warnings"]:
-        lines += ["", "**Warnings**", "", *(f"- {markdown(warning)}" for warning in results["warnings"])]
+    warnings = [f"- {markdown(warning)}" for warning in all_warnings(results)]
+    if warnings:
+        lines += ["", "**Warnings**", "", *warnings]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ Json = Mapping[str, Any]
 FEW_EXAMPLES = 30
 """Below this many, a percentile interval is too narrow more often than it says."""
 CUT_OFF_LIMIT = 0.10
+TRUNCATED_LIMIT = 0.10
 TOKENS_TOLERANCE = 0.01
 
 
@@ -24,6 +25,7 @@ def candidate_warnings(
         return []
     return [
         *_unscored(candidate, metrics),
+        *_truncated(candidate),
         *_unanswered(answers),
         *_unjudged(candidate),
         *_other_tokenizer(candidate, base, metrics),
@@ -35,6 +37,7 @@ def board_warnings(results: Json) -> list[str]:
     candidates = results["candidates"]
     return [
         *_few_examples(candidates),
+        *_repeats(results["data"]),
         *_unequal(candidates, "effective_batch_size", "effective batch sizes", 0.0),
         *_unequal(candidates, "tokens_seen", "numbers of training tokens", TOKENS_TOLERANCE),
         *_processor(candidates),
@@ -49,6 +52,13 @@ def _unscored(candidate: Json, metrics: Sequence[Json]) -> Iterator[str]:
         elif score["unscored"]:
             examples = f"{score['unscored']:,} of {score['n'] + score['unscored']:,} examples"
             yield f"{metric['label']} leaves out {examples}, which could not be scored"
+
+
+def _truncated(candidate: Json) -> Iterator[str]:
+    training = candidate["training"]
+    if training and training["rows_truncated"] > TRUNCATED_LIMIT * training["rows_used"]:
+        cut, used = training["rows_truncated"], training["rows_used"]
+        yield f"{fmt.share(cut / used)} of the training rows ({cut:,} of {used:,}) were truncated to fit"
 
 
 def _unanswered(answers: Sequence[Json]) -> Iterator[str]:
@@ -94,6 +104,14 @@ def _few_examples(candidates: Sequence[Json]) -> Iterator[str]:
         yield (
             f"Some scores rest on {min(counts)} examples: below {FEW_EXAMPLES} intervals tend to be too "
             "narrow, and only large differences can be seen."
+        )
+
+
+def _repeats(data: Json) -> Iterator[str]:
+    if repeats := data.get("eval_repeats"):
+        yield (
+            f"{repeats:,} of the eval examples repeat another's prompt; they count as independent, so "
+            "intervals may be too narrow."
         )
 
 

@@ -44,6 +44,8 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         "signature": evaluator.signature(),
         "unscored": int(np.isnan(statistics).all(axis=1).sum()),
     }
+    if not isinstance(summary["signature"], str):
+        raise StageError(f"evaluator '{name}' has a signature that is no text: {summary['signature']!r:.80}")
     write_json(out / "evaluator.json", summary)
     progress(len(predictions), len(predictions))
 

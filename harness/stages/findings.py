@@ -8,7 +8,7 @@ from typing import Any
 from harness import format as fmt
 from harness.stages.comparisons import ALPHA, NO_DIFFERENCE
 from harness.stages.measurements import INSTEAD
-from harness.stages.win_rates import UNPARSED_LIMIT
+from harness.stages.win_rates import EVEN, UNPARSED_LIMIT
 
 Json = Mapping[str, Any]
 OUTCOMES = {"better": "better than", "worse": "worse than", NO_DIFFERENCE: "not to be told apart from"}
@@ -106,8 +106,9 @@ def _standings(compared: Mapping[str, Json], opponent: str) -> Iterator[str]:
         if found == outcome
     ]
     if parts:
-        smallest = min(figures["n"] for figures in compared.values() if "n" in figures)
-        yield f"{'; '.join(parts)}; paired, n ≥ {fmt.count(smallest)}, p after Holm's correction."
+        sizes = {figures["n"] for figures in compared.values() if "n" in figures}
+        n = f"n {'=' if len(sizes) == 1 else '≥'} {fmt.count(min(sizes))}"
+        yield f"{'; '.join(parts)}; paired, {n}, p after Holm's correction."
 
 
 def _grounds(figures: Json) -> str:
@@ -136,20 +137,42 @@ def _preferred(judge: Json, rates: Mapping[str, Json]) -> str:
     rate, average = rates[name], rates[name]["rules"]["average"]
     reference = "judge:reference" in judge["signature"].split("|")
     measures = " (likeness to the reference answer by chrF, not quality)" if reference else ""
-    return (
-        f"Judge {judge['name']}{measures} most prefers {name}: it wins {_with_interval(average, '%')} "
-        f"against {judge['against']}, n = {fmt.count(average['n'])}; {fmt.share(rate['consistency'])} of "
-        f"{fmt.count(rate['pairs'])} pairs are judged alike in both orders."
+    unproven = (
+        f" (it cannot be told apart from {judge['against']})" if rate["verdict"] == NO_DIFFERENCE else ""
     )
+    return (
+        f"Judge {judge['name']}{measures} {_preference(name, average['value'], judge['against'])} wins "
+        f"{_with_interval(average, '%')} against {judge['against']}{unproven}, n = "
+        f"{fmt.count(average['n'])}; {fmt.share(rate['consistency'])} of {fmt.count(rate['pairs'])} pairs "
+        "are judged alike in both orders."
+    )
+
+
+def _preference(name: str, win_rate: float, opponent: str) -> str:
+    """Whom a judge prefers, `name` being the candidate with the highest win rate."""
+    if win_rate > EVEN:
+        return f"most prefers {name}: it"
+    if win_rate < EVEN:
+        return f"prefers {opponent} to every candidate it compared; {name}, the nearest,"
+    return f"prefers no candidate to {opponent}; {name}, the nearest,"
 
 
 def _scope(results: Json) -> Iterator[str]:
     trained = [len(c["seeds"]) for c in results["candidates"] if c["training"]]
-    if trained and max(trained) == 1:
+    if not trained:
+        return
+    if max(trained) == 1:
         yield (
             "Intervals are 95%, over the eval examples; each candidate was trained with one seed, so they do "
             "not hold what another seed would change."
         )
+        return
+    seeds = f"{max(trained)}" if min(trained) == max(trained) else f"{min(trained)} to {max(trained)}"
+    yield (
+        f"Each candidate was trained with {seeds} seeds, whose statistics are averaged and then scored. "
+        "Intervals are 95%, over the eval examples: they hold for these seeds, and not what others would "
+        "change."
+    )
 
 
 def _score(score: Json, unit: str) -> str:

@@ -179,7 +179,7 @@ class _Asker:
                 f"judge '{self.name}' failed on example {comparison.example_id}: {what}"
             ) from error
         if not _is_verdict(verdict):
-            expected = f"a Verdict with one of {', '.join(CHOICES)} and texts"
+            expected = f"a Verdict with one of {', '.join(CHOICES)}, texts, and no tokens or cost below 0"
             raise StageError(f"judge '{self.name}' returned {verdict!r:.200}; expected {expected}")
         return comparison.key, self.cache.add(comparison.key, _writable(verdict))
 
@@ -187,6 +187,11 @@ class _Asker:
 def _is_verdict(value: Any) -> bool:
     """Whether a judge kept to its protocol: a plugin is not type-checked before it runs."""
     if not isinstance(value, Verdict) or value.choice not in CHOICES:
+        return False
+    counted = (value.prompt_tokens, value.completion_tokens)
+    if not all(type(tokens) is int and tokens >= 0 for tokens in counted):
+        return False
+    if value.cost_usd is not None and not (isinstance(value.cost_usd, int | float) and value.cost_usd >= 0):
         return False
     return isinstance(value.reason, str) and isinstance(value.raw, str)
 

@@ -17,7 +17,7 @@ from harness.stages.comparisons import Compared, compare, is_comparable, rank_in
 from harness.stages.environment import environment
 from harness.stages.findings import findings
 
-VERSION = 2
+VERSION = 3
 SCHEMA = 1
 
 Json = dict[str, Any]

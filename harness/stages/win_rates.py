@@ -16,6 +16,8 @@ from harness.stats.multiplicity import holm
 from harness.stats.pairwise import Codes, aggregate, encode
 
 Json = dict[str, Any]
+EVEN = 0.5
+"""The win rate of two equals."""
 UNPARSED_LIMIT = 0.10
 """Above this share of unreadable verdicts no conclusion is drawn: they are not missing at random."""
 COUNTS = ("skipped", "from_cache", "prompt_tokens", "completion_tokens")
@@ -100,4 +102,4 @@ def _codes(seeds: Sequence[Mapping[tuple[str, bool], Choice]]) -> tuple[Codes, C
 def _verdict(rate: Mapping[str, Any]) -> str:
     if rate["unparsed"] > UNPARSED_LIMIT or not rate["p_adjusted"] < ALPHA:
         return NO_DIFFERENCE
-    return "better" if rate["rules"]["average"]["value"] > 0.5 else "worse"
+    return "better" if rate["rules"]["average"]["value"] > EVEN else "worse"

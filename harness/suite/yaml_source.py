@@ -103,6 +103,9 @@ def _parse(text: str, document: Document, root: KeyPath = ()) -> Any:
         line = text.count("\n", 0, error.position) + 1
         what = f"not YAML: character #x{ord(text[error.position]):04x} is not allowed"
         raise SuiteError(what, where=f"{document.name}:{line}:1") from error
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error).split("\n")[0]
+        raise SuiteError(f"not YAML that can be read: {reason}", where=document.name) from error
 
 
 def _hint(problem: str) -> str:

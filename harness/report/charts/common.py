@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness import format as fmt
 from harness.report import svg
 
 COLOURS = 8
@@ -37,22 +38,37 @@ def with_base(tuned: list[float], base: list[float]) -> list[float]:
     return both if (max(both) - min(both)) <= 3 * (max(tuned) - min(tuned)) else tuned
 
 
-def y_axis(scale: svg.Scale, left: float, right: float, show: Callable[[float], str]) -> str:
+def tick_texts(ticks: Sequence[float], show: Callable[[float], str], unit: str = "") -> list[str]:
+    """The ticks as `show` writes them; where two would read alike, all with as many decimals as tell them
+    apart, and the unit (`%` is of fractions)."""
+    texts = [show(tick) for tick in ticks]
+    factor = 100 if unit == "%" else 1
+    for places in range(1, 7):
+        if len(set(texts)) == len(ticks):
+            break
+        texts = [fmt.fixed(tick * factor, places) + unit for tick in ticks]
+    return texts
+
+
+def y_axis(scale: svg.Scale, left: float, right: float, show: Callable[[float], str], unit: str = "") -> str:
     """Grid lines from `left` to `right` with their values to the left."""
+    ticks = scale.ticks()
     return "".join(
         svg.line(left, scale(t), right, scale(t), "grid")
-        + svg.text(show(t), left - 8, scale(t) + 4, "end", "tick")
-        for t in scale.ticks()
+        + svg.text(told, left - 8, scale(t) + 4, "end", "tick")
+        for t, told in zip(ticks, tick_texts(ticks, show, unit), strict=True)
     )
 
 
-def x_axis(scale: svg.Scale, ticks: Sequence[float], height: int, show: Callable[[float], str]) -> str:
+def x_axis(
+    scale: svg.Scale, ticks: Sequence[float], height: int, show: Callable[[float], str], unit: str = ""
+) -> str:
     """Tick marks below the plot with their values."""
     bottom = height - BOTTOM
     return "".join(
         svg.line(scale(t), bottom, scale(t), bottom + 4, "axis")
-        + svg.text(show(t), scale(t), bottom + 17, "middle", "tick")
-        for t in ticks
+        + svg.text(told, scale(t), bottom + 17, "middle", "tick")
+        for t, told in zip(ticks, tick_texts(ticks, show, unit), strict=True)
     )
 
 

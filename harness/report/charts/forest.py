@@ -11,7 +11,7 @@ from typing import Any
 from harness import format as fmt
 from harness.report import svg
 from harness.report.board import EVEN, Board, Column, Row, figure, quality_columns
-from harness.report.charts.common import Chart
+from harness.report.charts.common import Chart, tick_texts
 from harness.report.text import ellipsis, one_line
 
 Json = Mapping[str, Any]
@@ -63,19 +63,21 @@ def _chart(identity: str, column: Column, bars: list[_Bar]) -> Chart:
     # A metric of which less is better has its axis reversed, so that every panel reads the same way.
     ends = (_LEFT, _RIGHT) if column.direction > 0 else (_RIGHT, _LEFT)
     x = svg.Scale(low, high, *ends)
-    content = "".join(_tick(t, column, x, height) for t in x.ticks(4))
+    ticks = x.ticks(4)
+    told = tick_texts(ticks, lambda t: _tick_text(t, column), "%" if column.kind == "win rate" else "")
+    content = "".join(_tick(x(t), text, height) for t, text in zip(ticks, told, strict=True))
     content += svg.line(x(origin), _TOP - 18, x(origin), height - _FOOT, "origin")
     content += svg.text("← worse", _LEFT, 16, class_="note")
     content += svg.text("better →", _RIGHT, 16, "end", "note")
     content += "".join(_row(bar, x, _TOP + _ROW * i) for i, bar in enumerate(bars))
     title = f"{one_line(column.label)}, against {one_line(column.against)}"
-    told = "; ".join(f"{b.name} {b.told}, {b.verdict}" for b in bars)
-    return Chart(title, "", svg.picture(identity, title, f"{told}.", (_WIDTH, height), content))
+    description = "; ".join(f"{b.name} {b.told}, {b.verdict}" for b in bars)
+    return Chart(title, "", svg.picture(identity, title, f"{description}.", (_WIDTH, height), content))
 
 
-def _tick(value: float, column: Column, x: svg.Scale, height: int) -> str:
-    line = svg.line(x(value), _TOP - 14, x(value), height - _FOOT, "grid")
-    return line + svg.text(_tick_text(value, column), x(value), height - 7, "middle", "tick")
+def _tick(at: float, told: str, height: int) -> str:
+    line = svg.line(at, _TOP - 14, at, height - _FOOT, "grid")
+    return line + svg.text(told, at, height - 7, "middle", "tick")
 
 
 def _tick_text(value: float, column: Column) -> str:
