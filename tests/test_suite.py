@@ -389,6 +389,16 @@ UNREADABLE = [
     ),
     ("model: a\n--- \nmodel: b\n", "suite.yaml:2:1: not YAML: but found another document"),
     ("model: *base\n", "suite.yaml:1:8: not YAML: found undefined alias 'base'"),
+    (
+        "model: !!int foo\n",
+        "suite.yaml: not YAML that can be read: invalid literal for int() with base 10: 'foo'",
+    ),
+    ("model: " + "[" * 3000 + "\n", "suite.yaml: not YAML that can be read: it is nested too deep"),
+    (
+        "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 7)),
+        "suite.yaml:1:37: more than 100,000 values, aliases written out",
+    ),
     ("model: &m [*m]\n", "suite.yaml:1:8: model.0: an alias that stands inside of what it names"),
     ("model: !path a\n", "suite.yaml:1:8: not YAML: could not determine a constructor for the tag '!path'"),
     ("model: a\nname: \x07\n", "suite.yaml:2:1: not YAML: character #x0007 is not allowed"),

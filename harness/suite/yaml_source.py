@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ruamel.yaml.nodes import Node
 
 TAG = "tag:yaml.org,2002:"
+MOST_VALUES = 100_000
+"""Aliases of aliases grow without bound in a few lines; no suite has so many values."""
 AS_WRITTEN = {f"{TAG}str", f"{TAG}timestamp"}
 
 
@@ -123,12 +125,16 @@ class _Tree:
     yaml: Any
     document: Document
     inside: list[Node] = field(default_factory=list)
+    built: int = 0
 
     def build(self, node: Node, path: KeyPath) -> Any:
         from ruamel.yaml.nodes import MappingNode, SequenceNode
 
         if any(node is outer for outer in self.inside):
             raise self._error(node, path, "an alias that stands inside of what it names")
+        self.built += 1
+        if self.built > MOST_VALUES:
+            raise self._error(node, (), f"more than {MOST_VALUES:,} values, aliases written out")
         self.inside.append(node)
         try:
             if isinstance(node, MappingNode):
