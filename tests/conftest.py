@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness.executors.local import WORKER_ENVIRONMENT
+
+# As in the workers, and before torch is imported: OpenMP threads that spin make a busy machine crawl.
+os.environ.update(WORKER_ENVIRONMENT)
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
