@@ -4,9 +4,9 @@
 
 A Llama of about a million weights and a byte-level BPE tokenizer, both made from prose.py alone. The
 tokenizer has a ChatML template, but the model has never seen a chat, an instruction or the end of a turn: it
-is a base model, and what fine-tuning adds is what the suite measures. Prose that holds the text of an
-evaluation prompt is left out. About eight minutes on one core; with its one thread and one seed, the same
-machine writes the same weights.
+is a base model, and what fine-tuning adds is what the suite measures. Prose that holds an evaluation prompt's
+input of three words or more is left out; single words and facts about them are not. About ten minutes on
+one free core; with its one thread and one seed, the same machine writes the same weights.
 """
 
 from __future__ import annotations
