@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openai import APIError, OpenAI
 
 OPENAI = "https://api.openai.com/v1"
+REACH_SECONDS = 10.0
 REFUSALS = {
     "content_filter": "refused: the server's content filter stops the request",
     "context_length_exceeded": "too long: the request exceeds the model's context",
@@ -74,6 +75,22 @@ class ChatServer:
             what = f"{self.name} needs a key, and OPENAI_API_KEY is not set"
             raise PluginError(what, fix="export it, or set base_url to a server on this machine")
 
+    def reach(self) -> None:
+        """StageError where the server does not answer or refuses the key; asks for its models, not for words.
+
+        A server that does not list its models has answered all the same.
+        """
+        import openai
+
+        client = self._open().with_options(max_retries=0, timeout=min(self.timeout, REACH_SECONDS))
+        try:
+            client.models.with_raw_response.list()
+        except openai.APIStatusError as error:
+            if error.status_code in (401, 403) or error.status_code in (500, 502, 503, 504):
+                raise StageError(self._described(error, retries=0)) from None
+        except openai.APIError as error:
+            raise StageError(self._described(error, retries=0)) from None
+
     def complete(self, request: Mapping[str, Any]) -> Reply:
         """The server's reply to the body of a request; RequestRefused, or StageError if there is none."""
         import openai
@@ -119,10 +136,11 @@ class ChatServer:
         except ValueError:
             return host == "localhost"
 
-    def _described(self, error: APIError) -> str:
+    def _described(self, error: APIError, retries: int | None = None) -> str:
         status: int | None = getattr(error, "status_code", None)
         retried = status is None or status in (408, 409, 429) or status >= 500
-        tries = f" after {self.max_retries} retries" if retried else ""
+        count = self.max_retries if retries is None else retries
+        tries = f" after {count} retries" if retried and count else ""
         said = " ".join(self.redacted(str(error)).split())[:300]
         advice = "; check OPENAI_API_KEY" if status in (401, 403) else ""
         return f"{self.name} gave no answer{tries}: {said}{advice}"

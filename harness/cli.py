@@ -45,7 +45,8 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except InputError as error:
-            click.echo(f"error: {error}", err=True)
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
             sys.exit(2)
         except HarnessError as error:
             click.echo(f"error: {error}", err=True)
@@ -106,7 +107,8 @@ def run(suite: Path, overrides: tuple[str, ...], store_folder: Path, reports: Pa
         click.echo(f"data  {fact}", err=True)
     done = _execute(planned)
     _publish(done, reports / planned.suite.name)
-    if done.failures:
+    _backfill_trackers(done)
+    if done.losses:
         sys.exit(1)
 
 
@@ -116,6 +118,30 @@ def run(suite: Path, overrides: tuple[str, ...], store_folder: Path, reports: Pa
 def plan(suite: Path, overrides: tuple[str, ...], store_folder: Path) -> None:
     """Show what a run of SUITE would do, and what is already done. Starts no work."""
     _show_plan(_plan(suite, overrides, store_folder))
+
+
+@main.command()
+@suite_options
+@click.option("--only", multiple=True, metavar="PROBE", help="Run this probe alone. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@speaks_plainly
+def check(
+    suite: Path, overrides: tuple[str, ...], store_folder: Path, only: tuple[str, ...], as_json: bool
+) -> None:
+    """Prove SUITE's base model, data and recipes by probes, before any training.
+
+    In minutes, on a few rows: masks, BOS, EOS, truncation, padding, packing, accumulation, gradient flow,
+    save and load, memory, judges. Exits with 1 if a probe fails.
+    """
+    from harness import checking
+
+    probes = checking.chosen_probes(only)
+    planned, judges = checking.plan_without_judges(suite, overrides, store_folder / "store")
+    _execute(planned, stages=("prepare",))
+    results = checking.check(planned, judges, probes)
+    click.echo(checking.report_checks(results, as_json=as_json), nl=False)
+    if any(result.status == "fail" for result in results):
+        sys.exit(1)
 
 
 @main.command()
@@ -178,8 +204,10 @@ def list_suites() -> None:
     """List the bundled suites."""
     from harness.listing import bundled_suites
 
-    for name, description in bundled_suites().items():
-        click.echo(f"{name:<14} {description}")
+    found = bundled_suites()
+    width = max(map(len, found))
+    for name, description in found.items():
+        click.echo(f"{name:<{width}}  {description}")
 
 
 @suites.command("copy")
@@ -218,8 +246,9 @@ def _execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:
     executor = LocalExecutor()
     try:
         todo = [step for step in planned.chosen(stages) if not planned.store.has(step.key)]
-        ranked = 1 if todo and stages is None else 0
-        with display(len(todo) + ranked) as shown:
+        checked = any(step.stage == "train" for step in todo)
+        ranked = bool(todo) and stages is None
+        with display(len(todo) + checked + ranked) as shown:
             return execute(planned, executor, shown, stages)
     except KeyboardInterrupt:
         click.echo("stopping: running steps write a checkpoint first", err=True)
@@ -228,6 +257,17 @@ def _execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:
         sys.exit(INTERRUPTED)
     finally:
         executor.shutdown()
+
+
+def _backfill_trackers(done: Run) -> None:
+    """Tell the trackers of trainings that they do not know yet, and the reader where their files are."""
+    from harness.backfill import backfill_trackers
+
+    where, unreported = backfill_trackers(done)
+    for reason in unreported:
+        click.echo(f"warning: {reason}", err=True)
+    if where is not None:
+        click.echo(f"tracking: {where}", err=True)
 
 
 def _publish(done: Run, folder: Path) -> None:

@@ -19,6 +19,12 @@ class HarnessError(Exception):
     """Root of all errors that the harness raises on purpose."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or the name of its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
 class InputError(HarnessError):
     """Something the user wrote or pointed to is wrong; the text is one line, ready to print.
 

@@ -7,7 +7,9 @@ its interval is so narrow that three would hide it.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 
 MISSING = "n/a"
 _MAX_DECIMALS = 6
@@ -123,6 +125,11 @@ def size(value: float | None) -> str:
     return _scaled(value, (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)), "B")
 
 
+def energy(value: float | None) -> str:
+    """Joules in decimal units: 430 J, 12.3 kJ, 1.20 MJ."""
+    return _scaled(value, (("GJ", 1e9), ("MJ", 1e6), ("kJ", 1e3)), "J")
+
+
 def parameters(value: float | None) -> str:
     """A number of parameters: 12.3k, 1.05M, 6.74B."""
     return _scaled(value, (("B", 1e9), ("M", 1e6), ("k", 1e3)), "", gap="")
@@ -149,6 +156,14 @@ def _places(value: float, low: float | None, high: float | None) -> int:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return decimals(value)
     return max(decimals(value or max(abs(low), abs(high))), decimals((high - low) / 2, 1))
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """Dotted keys and what they are set to: `learning_rate=0.0001, r=8`; whole keys where words recur."""
+    last = [key.rpartition(".")[2] for key in values]
+    names = last if len(set(last)) == len(last) else list(values)
+    texts = (value if isinstance(value, str) else json.dumps(value) for value in values.values())
+    return ", ".join(f"{name}={text}" for name, text in zip(names, texts, strict=True))
 
 
 def _difference_places(value: float, low: float | None, high: float | None) -> int:

@@ -12,8 +12,9 @@ from harness import hub, registry
 from harness.data.sources import SourceSpec
 from harness.records import ModelRef, PluginSpec, to_json
 from harness.store import Store, digest
+from harness.suite.settings import READ_BY_HARNESS, READ_BY_PREDICT
 
-VOLATILE = frozenset({"per_device_eval_batch_size", "save_steps"})
+VOLATILE = READ_BY_HARNESS | READ_BY_PREDICT | {"save_steps"}
 """Settings that cannot change a result: they reach the worker, but not the key."""
 
 

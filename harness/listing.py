@@ -57,8 +57,9 @@ def describe_plan(plan: Plan) -> str:
     lines = [f"suite {plan.suite.name}: {len(plan.suite.candidates)} candidates, base among them"]
     lines += [f"data  {facts}" for facts in plan.data_facts]
     counts = Counter(plan.store.has(step.key) for step in plan.steps.values())
+    width = max(40, *(len(name) for name in plan.steps))
     for step in plan.steps.values():
         state = "cached" if plan.store.has(step.key) else "to do"
-        lines.append(f"  {state:<7} {step.name:<40} {step.key.rpartition('-')[2][:12]}")
+        lines.append(f"  {state:<7} {step.name:<{width}} {step.key.rpartition('-')[2][:12]}")
     lines.append(f"{counts[False]} steps to do, {counts[True]} cached")
     return "\n".join(lines)

@@ -7,16 +7,16 @@ A step's key is a digest of its stage, the stage's version, its parameters and t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness import format as fmt
 from harness import registry
 from harness.data.preflight import check_source
 from harness.data.sources import SourceSpec
 from harness.errors import PluginError
 from harness.keys import Identities, step_key
-from harness.records import ModelRef, to_json
+from harness.records import to_json
 from harness.store import Store
 from harness.suite import Candidate, EvaluatorSpec, JudgeSpec, Suite
 from harness.worker import Work
@@ -32,16 +32,27 @@ class Trial:
     @property
     def label(self) -> str:
         """How the trial is called in the names of its steps."""
-        return self.candidate.name if len(self.candidate.seeds) == 1 else f"{self.candidate.name}#{self.seed}"
+        name = self.candidate.name
+        return name if len(trials(self.candidate)) == 1 else f"{name}#{self.seed}"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A piece of work and its place in the plan: a unique name, and the names of the steps it needs."""
+    """A piece of work and its place in the plan.
+
+    `after` maps the work's inputs to the names of the steps that make them. `trial` and `subject` say whose
+    work it is: the trial's, and that of one evaluator, judge or point of a grid. `viewed` are the parameters
+    as they count in the key. A step that `spares` does without those of its inputs that could not be made,
+    though not without all.
+    """
 
     name: str
     work: Work
-    after: tuple[str, ...] = ()
+    after: Mapping[str, str] = field(default_factory=dict)
+    trial: Trial | None = None
+    subject: str = ""
+    viewed: Any = field(default=None, repr=False)
+    spares: bool = False
 
     @property
     def key(self) -> str:
@@ -51,10 +62,15 @@ class Step:
     def stage(self) -> str:
         return self.work.stage
 
+    def is_lost(self, failures: Collection[str]) -> bool:
+        """Whether the step cannot be done, these steps having failed."""
+        lost = [name in failures for name in self.after.values()]
+        return all(lost) and bool(lost) if self.spares else any(lost)
+
 
 @dataclass
 class Plan:
-    """Steps in an order in which they can be done; `rank` is made once it is known what failed."""
+    """Steps in an order in which they can be done; ranking.py adds the last, once it is known what failed."""
 
     suite: Suite
     store: Store
@@ -65,32 +81,50 @@ class Plan:
 
     def add(
         self,
-        name: str,
+        stage: str,
         params: Mapping[str, Any],
         after: Mapping[str, str] | None = None,
+        *,
+        trial: Trial | None = None,
+        subject: str = "",
         runtime: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Add a step; its stage is the name's first word. `after`: input name -> name of an earlier step."""
-        stage, after = name.split()[0], after or {}
+        spares: bool = False,
+    ) -> str:
+        """Add a step and return its name. `after`: input name -> name of an earlier step."""
+        after = after or {}
+        name = " ".join(filter(None, (stage, trial.label if trial else "", subject)))
         inputs = {as_name: self.steps[source].key for as_name, source in after.items()}
-        key = step_key(stage, self.identities.view(params), inputs)
-        whole = to_json({**params, "runtime": runtime or {}})
-        self.steps[name] = Step(name, Work(key, stage, whole, inputs), tuple(after.values()))
+        viewed, whole = self.identities.view(params), to_json({**params, "runtime": runtime or {}})
+        work = Work(step_key(stage, viewed, inputs), stage, whole, inputs)
+        self.steps[name] = Step(name, work, after, trial, subject, viewed, spares)
+        return name
+
+    def do_without(self, failures: Collection[str]) -> None:
+        """Key anew the steps that spare inputs which failed, and whatever builds on them.
+
+        What a choice among fewer points gives is not what the choice among all would: it has its own key.
+        """
+        for name, step in self.steps.items():
+            inputs = {
+                as_name: self.steps[source].key
+                for as_name, source in step.after.items()
+                if not (step.spares and source in failures)
+            }
+            if inputs != step.work.inputs and not step.is_lost(failures):
+                key = step_key(step.stage, step.viewed, inputs)
+                self.steps[name] = replace(step, work=replace(step.work, key=key, inputs=inputs))
+
+    def of(self, trial: Trial, stage: str) -> list[Step]:
+        """A trial's steps of one stage."""
+        return [step for step in self.steps.values() if step.trial == trial and step.stage == stage]
+
+    def trained(self, trial: Trial) -> Step | None:
+        """The step that leaves the trial's trained model: its training, or the choice among a grid's."""
+        return next(iter(self.of(trial, "choose") or self.of(trial, "train")), None)
 
     def chosen(self, stages: Collection[str] | None = None) -> list[Step]:
         """The steps of these stages, or all of them."""
         return [step for step in self.steps.values() if stages is None or step.stage in stages]
-
-    def rank(self, failures: Mapping[str, str]) -> Step:
-        """The last step, over whatever the others made. `failures`: step name -> what went wrong."""
-        inputs = {
-            "data" if name == "prepare" else name: step.key
-            for name, step in self.steps.items()
-            if name not in failures
-        }
-        params = _rank_params(self, failures)
-        key = step_key("rank", self.identities.view(params), inputs)
-        return Step("rank", Work(key, "rank", to_json(params), inputs))
 
 
 def trials(candidate: Candidate) -> list[Trial]:
@@ -102,6 +136,7 @@ def trials(candidate: Candidate) -> list[Trial]:
 def compile_plan(suite: Suite, store: Store) -> Plan:
     """The plan of a suite; InputError where a model or a dataset is missing or a judge could not run."""
     plan = Plan(suite, store, Identities(store, suite.display_path))
+    _require_engines(suite)
     identities = _preflight(suite)
     _add_prepare(plan)
     every = [trial for candidate in suite.candidates for trial in trials(candidate)]
@@ -114,6 +149,17 @@ def compile_plan(suite: Suite, store: Store) -> Plan:
             if judge.against != trial.candidate.name:
                 _add_judge(plan, trial, judge, identities[judge.name])
     return plan
+
+
+def _require_engines(suite: Suite) -> None:
+    """PluginError for a backend that could not run here: its engine is not installed, or needs a GPU."""
+    for candidate in suite.candidates:
+        backend = registry.create(candidate.backend)
+        try:
+            if hasattr(backend, "preflight"):
+                backend.preflight()
+        except PluginError as error:
+            raise PluginError(error.what, where=candidate.backend_where, fix=error.fix) from error
 
 
 def _preflight(suite: Suite) -> dict[str, Any]:
@@ -173,103 +219,80 @@ def _add_trial(plan: Plan, trial: Trial) -> None:
     }
     after = {"data": "prepare"}
     if candidate.method is not None:
-        train = f"train {trial.label}"
-        plan.add(train, {**shared, "method": candidate.method, "training": candidate.training}, after)
-        after = {**after, "trained": train}
+        launch = {"launch": candidate.launch} if candidate.launch else {}
+        after = {**after, "trained": _add_training(plan, trial, {**shared, **launch})}
     runtime = {"batch_size": candidate.training["per_device_eval_batch_size"]}
-    plan.add(f"predict {trial.label}", shared, after, runtime)
+    plan.add("predict", shared, after, trial=trial, runtime=runtime)
+
+
+def _add_training(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
+    """The name of the step that leaves the trained model.
+
+    A grid is searched with the first seed; the others are trained by the recipe that was chosen.
+    """
+    candidate, data = trial.candidate, {"data": "prepare"}
+    if not candidate.grid:
+        recipe = {"method": candidate.method, "training": candidate.training}
+        return plan.add("train", {**shared, **recipe}, data, trial=trial, runtime=_tracking(plan, trial))
+    if trial.seed == candidate.seeds[0]:
+        return _add_search(plan, trial, shared)
+    points = [{"method": point.method, "training": point.training} for point in candidate.grid]
+    chosen = plan.of(trials(candidate)[0], "choose")[0].name
+    after = {**data, "chosen": chosen}
+    return plan.add("train", {**shared, "points": points}, after, trial=trial, runtime=_tracking(plan, trial))
+
+
+def _tracking(plan: Plan, trial: Trial, subject: str = "") -> dict[str, Any]:
+    """What a training is called in a tracker, and where trackers keep files: beside the store, for all."""
+    seed = trial.label.removeprefix(trial.candidate.name)
+    name = (trial.candidate.training.get("run_name") or trial.candidate.name) + seed
+    where = str(plan.store.root.parent / "tracking")
+    return {"tracking": {"folder": where, "project": plan.suite.name, "name": f"{name} {subject}".strip()}}
+
+
+def _add_search(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
+    """A training for each point of the grid, and the choice among them, whose name is returned."""
+    grid = trial.candidate.grid
+    trained: dict[str, str] = {}
+    for index, point in enumerate(grid):
+        recipe = {"method": point.method, "training": point.training}
+        subject = f"{index + 1}/{len(grid)} {fmt.settings(point.settings)}"
+        trained[f"point {index}"] = plan.add(
+            "train",
+            {**shared, **recipe},
+            {"data": "prepare"},
+            trial=trial,
+            subject=subject,
+            runtime=_tracking(plan, trial, subject),
+        )
+    points = [
+        {"settings": point.settings, "keeps_best": point.training.get("load_best_model_at_end", True)}
+        for point in grid
+    ]
+    return plan.add("choose", {"points": points}, trained, trial=trial, spares=True)
 
 
 def _add_evaluate(plan: Plan, trial: Trial, evaluator: EvaluatorSpec) -> None:
     params = {"evaluator": evaluator.plugin, "name": evaluator.name}
-    plan.add(f"evaluate {trial.label} {evaluator.name}", params, {"predictions": f"predict {trial.label}"})
+    (predicted,) = plan.of(trial, "predict")
+    plan.add("evaluate", params, {"predictions": predicted.name}, trial=trial, subject=evaluator.name)
 
 
 def _add_judge(plan: Plan, trial: Trial, judge: JudgeSpec, identity: Any) -> None:
     opponent = next(c for c in plan.suite.candidates if c.name == judge.against)
     rivals = trials(opponent)
     rival = next((r for r in rivals if r.seed == trial.seed), rivals[0])
+    (predicted,), (opposed,) = plan.of(trial, "predict"), plan.of(rival, "predict")
     plan.add(
-        f"judge {trial.label} {judge.name}",
+        "judge",
         {
             "judge": judge.plugin,
             "identity": identity,
             "name": judge.name,
             "max_prompts": judge.max_prompts,
         },
-        {"candidate": f"predict {trial.label}", "opponent": f"predict {rival.label}"},
-        {"cache": str(plan.store.root.parent / "verdicts.sqlite")},
+        {"candidate": predicted.name, "opponent": opposed.name},
+        trial=trial,
+        subject=judge.name,
+        runtime={"cache": str(plan.store.root.parent / "verdicts.sqlite")},
     )
-
-
-def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
-    suite = plan.suite
-    return {
-        "suite": {
-            "name": suite.name,
-            "description": suite.description,
-            "text": suite.text,
-            "overrides": suite.overrides,
-            "rank_by": suite.rank_by,
-        },
-        "candidates": [_ranked(plan, candidate, failures) for candidate in suite.candidates],
-        "metrics": [{"name": e.name, "evaluator": e.plugin} for e in _unique(suite, "evaluators")],
-        "judges": [{"name": j.name, "against": j.against} for j in _unique(suite, "judges")],
-    }
-
-
-def _unique(suite: Suite, kind: str) -> list[Any]:
-    """The evaluators or judges of all candidates, in the suite's order, each name once."""
-    found = {spec.name: spec for spec in getattr(suite, kind)}
-    for candidate in suite.candidates:
-        for spec in getattr(candidate, kind):
-            found.setdefault(spec.name, spec)
-    return list(found.values())
-
-
-def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> dict[str, Any]:
-    """What the rank stage is told of a candidate."""
-    trained = candidate.method is not None
-    return {
-        "name": candidate.name,
-        "backend": candidate.backend.name,
-        "method": candidate.method.name if candidate.method else None,
-        "model": _shown(candidate.model, plan.suite.folder),
-        "recipe": {
-            "method": candidate.method.options if candidate.method else {},
-            "training": candidate.training if trained else {},
-            "generation": candidate.generation,
-            "prompting": plan.suite.prompting,
-        },
-        "seeds": [trial.seed for trial in trials(candidate)],
-        "trials": [_ranked_trial(plan, trial, failures) for trial in trials(candidate)],
-    }
-
-
-def _shown(model: ModelRef, folder: Path) -> str:
-    """A local model below the suite's folder, or its own name: a report that is sent on tells no paths."""
-    path = Path(model.name_or_path)
-    if not path.is_absolute():
-        return model.name_or_path
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-
-
-def _ranked_trial(plan: Plan, trial: Trial, failures: Mapping[str, str]) -> dict[str, Any]:
-    def outcomes(stage: str) -> dict[str, Any]:
-        prefix = f"{stage} {trial.label} "
-        mine = [name for name in plan.steps if name.startswith(prefix)]
-        return {
-            name.removeprefix(prefix): {"failure": failures[name]} if name in failures else name
-            for name in mine
-        }
-
-    train, predict = f"train {trial.label}", f"predict {trial.label}"
-    failed = next((name for name in (train, predict) if name in failures), None)
-    return {
-        "seed": trial.seed,
-        "failure": {"stage": failed.split()[0], "message": failures[failed]} if failed else None,
-        "train": train if train in plan.steps and train not in failures else None,
-        "predict": predict if predict not in failures else None,
-        "evaluate": outcomes("evaluate"),
-        "judges": outcomes("judge"),
-    }

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from harness import protocols
-from harness.errors import PluginError
+from harness.errors import PluginError, first_line
 from harness.validation import suggestion
 
 PROTOCOLS: Mapping[str, type] = {
@@ -46,7 +46,7 @@ def _import(kind: str, location: str) -> tuple[ModuleType, str]:
     try:
         module = importlib.import_module(location)
     except Exception as error:
-        raise PluginError(f"{kind} {location} cannot be imported: {_one_line(error)}") from error
+        raise PluginError(f"{kind} {location} cannot be imported: {_told(error)}") from error
     file = Path(module.__file__) if module.__file__ else None
     return module, _digest(file.read_bytes()) if file else ""
 
@@ -77,7 +77,7 @@ def _import_file(kind: str, path: Path) -> tuple[ModuleType, str]:
         del sys.modules[name]
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise PluginError(f"{kind} cannot be imported: {_one_line(error)}", where=where) from error
+        raise PluginError(f"{kind} cannot be imported: {_told(error)}", where=where) from error
     return module, code
 
 
@@ -85,9 +85,9 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+def _told(error: BaseException) -> str:
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 def _named_class(kind: str, module: ModuleType, location: str, name: str) -> type:

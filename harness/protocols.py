@@ -58,7 +58,8 @@ class TrainJob:
     `train` and `validation` are JSONL files of Example (`validation` None: there is none). `training`
     holds every key the backend honours, defaults filled in. The backend writes into `out`: `model/`
     (what `load` reads back), `log.jsonl`, and whatever it needs to resume, which it clears away at the end;
-    it may find there what an earlier, killed attempt left.
+    it may find there what an earlier, killed attempt left. `launch` holds the keys of accelerate's launcher
+    where the candidate asks for several processes.
     """
 
     model: ModelRef
@@ -70,6 +71,7 @@ class TrainJob:
     train: Path
     validation: Path | None
     out: Path
+    launch: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = silent
 
 
@@ -77,7 +79,13 @@ class TrainJob:
 class TrainOutcome:
     """What training one trial took and made. Seconds are wall time by phase (load, train, validate, save).
 
-    `memory_kind` says what `peak_memory_bytes` measures: `cuda allocated` or `process RSS`.
+    `tokens_per_second` leaves out the first steps, in which kernels are chosen and memory is claimed.
+    `memory_kind` says what `peak_memory_bytes` measures: `cuda allocated` or `process RSS`;
+    `base_memory_bytes` is the same measure with the model loaded and nothing trained yet.
+    `reserved_memory_bytes` is what CUDA's caching allocator held at its peak, `device_memory_bytes` all that
+    the device (or the host, for a CPU) has. `mfu` is the share of the device's peak FLOP/s that the model's
+    own FLOPs make up, None where the device's peak is not known. `micro_batch_size` is the rows of one
+    forward pass at the end, lower than asked for where memory ran out. None: not measured.
     """
 
     steps: int
@@ -101,6 +109,13 @@ class TrainOutcome:
     best_step: int | None = None
     best_validation_loss: float | None = None
     warnings: Sequence[str] = ()
+    micro_batch_size: int | None = None
+    process_count: int = 1
+    base_memory_bytes: int | None = None
+    reserved_memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    energy_joules: float | None = None
+    mfu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,23 @@ class Backend(Protocol):
     def load(self, model: ModelRef, trained: Path | None, prompting: Prompting) -> LanguageModel:
         """The trained model of `trained` (a TrainJob's `out`), or the untouched base where it is None."""
         ...
+
+
+class Launchable(Protocol):
+    """A backend that trains in several processes when each of them calls its `train` with the same job.
+
+    It finds its place among them in the environment that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK).
+    """
+
+    launch_keys: ClassVar[frozenset[str]]
+    """The keys under `launch:` that it honours."""
+
+
+class HonoursSomeValues(Protocol):
+    """A backend that takes only some of the values that another takes for the same key."""
+
+    training_values: ClassVar[Mapping[str, frozenset[Any]]]
+    """Key under `training:` -> the values honoured here; a key that is not named takes any."""
 
 
 class Evaluator(Protocol):

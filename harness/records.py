@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+RESULTS_SCHEMA = 2
+"""The form of results.json: raised when what was there means another thing, or when more is read of it."""
 Choice = Literal["first", "second", "tie", "unparsed"]
 CHOICES: tuple[Choice, ...] = typing.get_args(Choice)
 
@@ -43,6 +45,11 @@ class Example:
     id: str
     prompt: Messages
     reference: str
+
+
+def characters(example: Example) -> int:
+    """Characters of prompt and reference together: a guess at the length before anything is tokenized."""
+    return sum(len(message.content) for message in example.prompt) + len(example.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +149,20 @@ class Method:
 class Prompting:
     """How messages become text, and how long a row may be (tokens, prompt and answer together).
 
-    `template` is `chat` (the tokenizer's own), `alpaca`, or `jinja` with its source in `source`.
+    `template` is `chat` (the tokenizer's own), `alpaca`, `plain`, or `jinja` with its source in `source`.
+    `max_length_prompt` and `max_length_answer` limit these two on their own. The rest is what `plain`
+    writes: a start, the prompt, its end-of-sequence token, a separator, the answer, its own such token.
     """
 
     template: str = "chat"
     source: str = ""
     max_length: int = 1024
+    max_length_prompt: int | None = None
+    max_length_answer: int | None = None
+    text_prompt_start: str = ""
+    text_answer_separator: str = "\n"
+    add_eos_token_to_prompt: bool = False
+    add_eos_token_to_answer: bool = True
 
 
 @dataclass(frozen=True, slots=True)

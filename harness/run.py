@@ -6,7 +6,6 @@ says that the suite itself cannot work, so the run ends and leaves nothing behin
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection
 from concurrent.futures import Executor, Future, wait
@@ -15,8 +14,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness import worker
-from harness.errors import HarnessError, InputError, StageError
+from harness.errors import HarnessError, InputError, StageError, SuiteError
+from harness.gate import refuse_the_unworkable
+from harness.gpus import devices
 from harness.plan import Plan, Step
+from harness.ranking import rank_step
 from harness.records import read_json
 
 HEAVY = frozenset({"train", "predict"})
@@ -46,6 +48,17 @@ class Run:
     """The rank step's artifact."""
 
     @property
+    def losses(self) -> list[str]:
+        """The failed steps, but for those that another did without."""
+        spared = {
+            name
+            for step in self.plan.steps.values()
+            if step.spares and step.name not in self.failures
+            for name in step.after.values()
+        }
+        return [name for name in self.failures if name not in spared]
+
+    @property
     def made(self) -> int:
         """How many steps were really done."""
         return sum(status == "made" for status in self.statuses.values())
@@ -54,30 +67,37 @@ class Run:
 def execute(plan: Plan, executor: Executor, listener: Listener, stages: Collection[str] | None = None) -> Run:
     """Do every step that is not in the store, then rank; `stages` limits the run to some, without ranking.
 
-    InputError if the suite's data cannot be used.
+    InputError if the suite's data cannot be used or a candidate cannot be trained.
     """
+    _require_devices(plan)
     run = Run(plan)
     loop = _Loop(run, executor, listener)
-    loop.go(plan.chosen(stages))
+    steps = plan.chosen(stages)
+    loop.go([step for step in steps if step.stage == "prepare"])
+    if "prepare" not in run.failures:
+        refuse_the_unworkable(plan, executor, listener, steps)
+    loop.go([step for step in steps if step.stage != "prepare"])
     if stages is not None:
         return run
     plan.store.remember_digests()
     if "prepare" in run.failures:
         raise StageError(f"prepare failed: {run.failures['prepare']}")
-    rank = plan.rank(run.failures)
+    rank = rank_step(plan, run.failures)
     loop.go([rank])
     if rank.name not in run.failures:
         run.results = plan.store.open(rank.key)
     return run
 
 
-def devices() -> list[str]:
-    """CUDA devices as CUDA_VISIBLE_DEVICES names them, found without torch; empty on a bare CPU."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip() not in {"", "-1"}]
-    gpus = Path("/proc/driver/nvidia/gpus")
-    return [str(index) for index in range(len(list(gpus.iterdir())))] if gpus.is_dir() else []
+def _require_devices(plan: Plan) -> None:
+    """SuiteError for a candidate that wants more GPUs than there are; without any, all share the CPU."""
+    gpus = len(devices())
+    for candidate in plan.suite.candidates:
+        wanted = candidate.launch.get("num_processes", 1)
+        if 0 < gpus < wanted:
+            what = f"num_processes is {wanted}, this machine has {gpus} GPU{'s' * (gpus > 1)} to use"
+            where = f"{plan.suite.display_path}: candidates.{candidate.name}.launch"
+            raise SuiteError(what, where=where, fix=f"choose 1 to {gpus}")
 
 
 class _Loop:
@@ -86,24 +106,31 @@ class _Loop:
     def __init__(self, run: Run, executor: Executor, listener: Listener) -> None:
         self._run, self._executor, self._listener = run, executor, listener
         self._store = run.plan.store
-        self._free = devices() or ["cpu"]
-        self._running: dict[Future[None], tuple[Step, str | None, float]] = {}
+        self._gpus = devices()
+        self._free = self._gpus or ["cpu"]
+        self._running: dict[Future[None], tuple[Step, list[str], float]] = {}
 
     def go(self, waiting: list[Step]) -> None:
         while waiting or self._running:
-            waiting = [step for step in waiting if not self._settle_or_start(step)]
+            waiting = [step for step in waiting if not self._settle_or_start(self._as_keyed(step))]
             if self._running:
                 self._poll()
 
+    def _as_keyed(self, step: Step) -> Step:
+        """The step as the plan has it by now: a failure may have given it another key."""
+        return self._run.plan.steps.get(step.name, step)
+
     def _settle_or_start(self, step: Step) -> bool:
         """True when the step needs no more attention from the queue."""
-        run = self._run
-        lost = next((name for name in step.after if name in run.failures), None)
-        if lost is not None:
+        run, needed = self._run, step.after.values()
+        if step.is_lost(run.failures):
+            lost = next(name for name in needed if name in run.failures)
             self._end(step, "skipped", 0.0, self._root_failure(lost))
+        elif not all(name in run.statuses for name in needed):
+            return False
         elif self._store.has(step.key):
             self._end(step, "cached", 0.0, "")
-        elif all(name in run.statuses for name in step.after) and self._has_room(step):
+        elif self._has_room(step):
             self._start(step)
         else:
             return False
@@ -116,18 +143,23 @@ class _Loop:
 
     def _has_room(self, step: Step) -> bool:
         if step.stage in HEAVY:
-            return bool(self._free)
+            return len(self._free) >= self._devices_for(step)
         light = [other.stage for other, _, _ in self._running.values() if other.stage not in HEAVY]
         if step.stage == "judge" and "judge" in light:
             return False  # the next may ask what this one is asking: then it is in the cache
         return len(light) < LIGHT_AT_A_TIME
 
+    def _devices_for(self, step: Step) -> int:
+        """How many devices a heavy step fills; all processes of a launch share the one CPU."""
+        return int(step.work.params.get("launch", {}).get("num_processes", 1)) if self._gpus else 1
+
     def _start(self, step: Step) -> None:
-        device = self._free.pop(0) if step.stage in HEAVY else None
-        env = {"CUDA_VISIBLE_DEVICES": device} if device not in (None, "cpu") else {}
+        count = self._devices_for(step) if step.stage in HEAVY else 0
+        taken, self._free = self._free[:count], self._free[count:]
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(taken)} if taken and self._gpus else {}
         self._listener.started(step)
         future = self._executor.submit(worker.make, self._store, step.work, env)
-        self._running[future] = (step, device, time.monotonic())
+        self._running[future] = (step, taken, time.monotonic())
 
     def _poll(self) -> None:
         done, _ = wait(self._running, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
@@ -137,9 +169,8 @@ class _Loop:
             self._report_progress(step)
 
     def _collect(self, future: Future[None]) -> None:
-        step, device, started = self._running.pop(future)
-        if device is not None:
-            self._free.append(device)
+        step, taken, started = self._running.pop(future)
+        self._free += taken
         seconds = time.monotonic() - started
         try:
             future.result()
@@ -157,6 +188,7 @@ class _Loop:
         self._run.statuses[step.name] = status
         if status in ("failed", "skipped"):
             self._run.failures[step.name] = message
+            self._run.plan.do_without(self._run.failures)
         self._listener.ended(step, status, seconds, message)
 
     def _report_progress(self, step: Step) -> None:

@@ -66,6 +66,12 @@ def make(store: Store, step: Work, env: Mapping[str, str]) -> None:
             raise
 
 
+def make_aside(module: str, params: Mapping[str, Any], inputs: Mapping[str, Path], folder: Path) -> None:
+    """Have a module's `run` write into a folder that is no artifact: its caller reads and deletes it."""
+    _catch_output(folder / LOG)
+    importlib.import_module(module).run(params, inputs, folder, FileProgress(folder / PROGRESS))
+
+
 def _make(store: Store, step: Work, folder: Path) -> None:
     started = time.time()
     (folder / ERROR).unlink(missing_ok=True)

@@ -169,6 +169,10 @@ class Gpt4:
         """PluginError where the server needs a key and there is none."""
         self._server.preflight()
 
+    def reach(self) -> None:
+        """StageError where the server does not answer; costs nothing."""
+        self._server.reach()
+
     def identity(self) -> str:
         """What else a verdict depends on: the prompt, and the server, which the environment may name."""
         prompt = digest([INSTRUCTIONS, MATERIAL, REFERENCE, REPAIR])

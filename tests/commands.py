@@ -15,7 +15,11 @@ TIMINGS = {
     "train_seconds",
     "predict_seconds",
     "tokens_per_second",
+    "mfu",
     "peak_memory_bytes",
+    "base_memory_bytes",
+    "reserved_memory_bytes",
+    "energy_joules",
     "environment",
 }
 

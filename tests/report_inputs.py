@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.records import RESULTS_SCHEMA
+from harness.stages.receipts import SEED_FIELDS
+
 Json = dict[str, Any]
 METRICS = [
     ("perplexity", "perplexity", "", False),
@@ -80,7 +83,7 @@ def make_results(tuned: Sequence[tuple[str, str, float, float]], n: int, rng: ra
         {"name": "gpt4", "against": "base", "signature": "model:gpt-4o|prompt:3f2a91c0|temperature:0"},
     ]
     return {
-        "schema": 1,
+        "schema": RESULTS_SCHEMA,
         "suite": {
             "name": "instruction-tuning",
             "description": "Which way of fine-tuning a small model is worth its cost?",
@@ -190,6 +193,9 @@ def _costs(method: str, seconds: float) -> Json:
         "train_seconds": seconds, "seconds": {"load": 1.2, "train": seconds, "validate": 1.8},
         "tokens_per_second": 310_000 / seconds, "peak_memory_bytes": 612_000_000 + 2_000_000 * int(seconds),
         "memory_kind": "process RSS", "trainable_parameters": trainable, "total_parameters": 14_200_000,
+        "base_memory_bytes": 540_000_000, "reserved_memory_bytes": None,
+        "device_memory_bytes": 16_000_000_000, "energy_joules": None, "mfu": None, "process_count": 1,
+        "train_cost_usd": None, "predict_cost_usd": None,
         "artifact_bytes": 4 * trainable, "predict_seconds": 24.0, "device": "cpu",
     }  # fmt: skip
 
@@ -248,12 +254,13 @@ def _training(worse: float, seconds: float, rng: random.Random) -> Json:
          "samples": [{"id": "v1", "prompt": "Name a colour of the sky.", "answer": f"Blue, at step {s}."}]}
         for s in (100, 200, 300)
     ]  # fmt: skip
-    return {
+    totals = {
         "steps": 300, "epochs": 3.0, "tokens_seen": 310_000, "tokens_supervised": 214_000, "rows_used": 836,
         "rows_truncated": 2, "rows_dropped": 0, "effective_batch_size": 16, "final_train_loss": loss(300),
         "best_step": 300, "best_validation_loss": loss(300) + 0.08,
         "dtypes": {"weights": "float32", "compute": "float32"}, "curve": curve, "validation": validation,
     }  # fmt: skip
+    return {**totals, "per_seed": [{"seed": 0, **{field: totals[field] for field in SEED_FIELDS}}]}
 
 
 def _pairs(candidates: list[Json]) -> list[Json]:

@@ -19,6 +19,7 @@ FLOORS = {
     "harness.registry": 2,
     "harness.store": 2,
     "harness.hub": 2,
+    "harness.gpus": 2,
     "harness.verdict_cache": 2,
     "harness.fences": 2,
     "harness.format": 2,
@@ -29,6 +30,7 @@ FLOORS = {
     "harness.data": 3,
     "harness.stats": 3,
     "harness.modeling": 3,
+    "harness.tracking": 3,
     "harness.backends": 4,
     "harness.evaluators": 4,
     "judges": 4,
@@ -36,13 +38,17 @@ FLOORS = {
     "harness.worker": 6,
     "harness.keys": 6,
     "harness.plan": 6,
+    "harness.ranking": 6,
     "harness.run": 6,
+    "harness.gate": 6,
     "harness.executors": 6,
     "harness.report": 7,
     "harness.publish": 7,
+    "harness.backfill": 7,
     "harness.progress": 7,
     "harness.listing": 7,
     "harness.inspection": 7,
+    "harness.checking": 7,
     "harness.cli": 8,
     "harness.__main__": 9,
 }
@@ -112,11 +118,11 @@ def test_public_names_are_pinned() -> None:
 
 
 PUBLIC = {
-    "Backend", "Completion", "DataError", "Decoding", "Evaluator", "Example", "HarnessError", "InputError",
-    "Judge", "Judgment", "LanguageModel", "Message", "Messages", "Method", "ModelError", "ModelRef",
-    "PluginError", "PluginSpec", "Prediction", "Preflight", "Progress", "Prompting", "Question", "Score",
-    "StageError", "SuiteError", "TokenSums", "TrainJob", "TrainOutcome", "Verdict", "__version__",
-    "from_json", "option", "to_json",
+    "Backend", "Completion", "DataError", "Decoding", "Evaluator", "Example", "HarnessError",
+    "HonoursSomeValues", "InputError", "Judge", "Judgment", "LanguageModel", "Launchable", "Message",
+    "Messages", "Method", "ModelError", "ModelRef", "PluginError", "PluginSpec", "Prediction", "Preflight",
+    "Progress", "Prompting", "Question", "Score", "StageError", "SuiteError", "TokenSums", "TrainJob",
+    "TrainOutcome", "Verdict", "__version__", "from_json", "option", "to_json",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import (
 )
 
 from harness.errors import OutOfMemory
-from harness.modeling.adapters import add_adapter
+from harness.modeling.adapters import add_lora
 from harness.modeling.generation import SEARCH_KEYS, WARPERS, Decoder
 from harness.modeling.language_model import TransformersLanguageModel
 from harness.modeling.loading import load_model, load_tokenizer
@@ -50,6 +51,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"max_new_tokens": 16, "num_beams": 3},
     {"max_new_tokens": 16, "num_beams": 2, "repetition_penalty": 1.2, "length_penalty": 0.5},
     {"max_new_tokens": 16, "num_beams": 2, "early_stopping": True},
+    {"max_new_tokens": 24, "min_new_tokens": 2, "num_beams": 2, "repetition_penalty": 1.2},  # H2O's tutorial
     {"max_new_tokens": 24, "do_sample": True},
     {"max_new_tokens": 24, "do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.9, "min_p": 0.01},
 ]  # fmt: skip
@@ -112,15 +114,56 @@ def configs(vocabulary: int) -> dict[str, PretrainedConfig]:
     }
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_beams": 2, "repetition_penalty": 1.2}], ids=["greedy", "beams"]
+)
 @pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt2", "gpt neox", "bloom", "mpt"])
-def test_architectures_answer_the_same_in_any_batch(tiny_llama: Path, name: str) -> None:
+def test_architectures_answer_the_same_in_any_batch(
+    tiny_llama: Path, name: str, settings: dict[str, Any]
+) -> None:
     """Learned positions, rotary ones and ALiBi each have a way of their own to be shifted by padding."""
     tokenizer = load_tokenizer(ModelRef(str(tiny_llama)))
     torch.manual_seed(0)
     model = sharpened(AutoModelForCausalLM.from_config(configs(len(tokenizer))[name]).eval())
     language_model = TransformersLanguageModel(model, tokenizer, Prompting("chat", "", 256))
-    alone = in_batches(language_model, PROMPTS, {"max_new_tokens": 16}, 1)
-    assert in_batches(language_model, PROMPTS, {"max_new_tokens": 16}, 8) == alone
+    settings = {"max_new_tokens": 16, **settings}
+    alone = in_batches(language_model, PROMPTS, settings, 1)
+    assert in_batches(language_model, PROMPTS, settings, 8) == alone
+
+
+def answer_ids(model: Any, settings: dict[str, Any]) -> list[list[int]]:
+    decoder = Decoder({"max_new_tokens": 20, **settings}, [0])
+    prompts = [[1, 10 + i, 30, 40 + i] for i in range(8)]
+    return decoder.generate(model, prompts, room=[20] * 8, seed=0)
+
+
+def log_likelihoods(model: Any, answers: list[list[int]]) -> list[float]:
+    """Of each answer to `answer_ids`' prompts."""
+    sums = []
+    for i, answer in enumerate(answers):
+        ids = torch.tensor([[1, 10 + i, 30, 40 + i, *answer]])
+        logs = model(ids).logits[0, 3:-1].log_softmax(-1)
+        sums.append(logs.gather(1, ids[0, 4:, None]).sum().item())
+    return sums
+
+
+def test_each_way_to_search_has_its_effect(tiny_llama: Path) -> None:
+    model = sharpened(load_model(ModelRef(str(tiny_llama)), device=CPU))
+    model.lm_head.register_forward_hook(lambda module, given, made: made + 2 * torch.eye(made.shape[-1])[0])
+    greedy = answer_ids(model, {})
+    assert min(map(len, greedy)) < 20  # some end by themselves
+    longer = answer_ids(model, {"min_new_tokens": 15})
+    assert all(len(ids) >= 15 and 0 not in ids[:14] for ids in longer)
+    penalised = answer_ids(model, {"repetition_penalty": 5.0})
+    assert sum(map(repeats, penalised)) < sum(map(repeats, greedy))
+    no_bigram = answer_ids(model, {"no_repeat_ngram_size": 2})
+    assert all(len({*pairwise(ids)}) == len(ids) - 1 for ids in no_bigram)
+    beams = answer_ids(model, {"num_beams": 8, "length_penalty": 0.0})
+    assert sum(log_likelihoods(model, beams)) > sum(log_likelihoods(model, greedy))
+
+
+def repeats(ids: list[int]) -> int:
+    return len(ids) - len(set(ids))
 
 
 def test_greedy_is_the_argmax_of_full_forward_passes(
@@ -280,7 +323,7 @@ def test_adapters_answer_and_do_so_the_same_in_any_batch(tiny_llama: Path) -> No
         TransformersLanguageModel(base, tokenizer, prompting), PROMPTS, {"max_new_tokens": 16}, 8
     )
     torch.manual_seed(0)
-    adapted = add_adapter(base, {"r": 4, "target_modules": "all-linear", "init_lora_weights": False})
+    adapted = add_lora(base, {"r": 4, "target_modules": "all-linear", "init_lora_weights": False})
     model = TransformersLanguageModel(adapted.eval(), tokenizer, prompting)
     alone = in_batches(model, PROMPTS, {"max_new_tokens": 16}, 1)
     assert in_batches(model, PROMPTS, {"max_new_tokens": 16}, 8) == alone != plain

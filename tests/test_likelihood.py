@@ -29,7 +29,7 @@ from transformers import (
 
 from harness.errors import ModelError, StageError
 from harness.modeling import likelihood
-from harness.modeling.adapters import add_adapter
+from harness.modeling.adapters import add_lora
 from harness.modeling.batching import Batch, collate
 from harness.modeling.language_model import TransformersLanguageModel
 from harness.modeling.likelihood import token_losses
@@ -96,15 +96,8 @@ def full_logits_losses(model: nn.Module, rows: Sequence[Encoded]) -> tuple[torch
 def test_value_and_gradient_equal_those_of_full_logits(name: str, adapter: bool) -> None:
     model = model_of(name)
     if adapter:
-        model = add_adapter(
-            model,
-            {
-                "r": 2,
-                "target_modules": "all-linear",
-                "init_lora_weights": False,
-                "fan_in_fan_out": name == "gpt2",
-            },
-        ).eval()
+        options = {"r": 2, "target_modules": "all-linear", "init_lora_weights": False}
+        model = add_lora(model, options).eval()
     rows = random_rows([11, 20, 3])
     trained = [p for p in model.parameters() if p.requires_grad]
 
@@ -262,7 +255,7 @@ def test_scoring_leaves_a_model_in_training_as_it_was(tiny_llama: Path) -> None:
     model = load_model(ref, device=CPU).train()
     TransformersLanguageModel(model, load_tokenizer(ref), Prompting("chat", "", 256)).score(PAIRS)
     assert model.training
-    batch = Batch(*(torch.ones(1, 4, dtype=kind) for kind in (torch.long, torch.long, torch.bool)))
+    batch = Batch(torch.ones(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool))
     token_losses(model, batch).nll.sum().backward()
 
 

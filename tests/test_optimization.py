@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import typing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_jobs import METHODS, examples, make_job, train
+from training_jobs import METHODS, examples, make_job, train, training_defaults
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments, get_scheduler
 
 from harness.backends.torch import Torch
 from harness.modeling.loading import load_model, load_tokenizer
-from harness.modeling.training.optimization import accumulate_gradients, create_optimizer, decayed_parameters
+from harness.modeling.training.optimization import accumulate_gradients
+from harness.modeling.training.optimizers import create_optimizer, decayed_parameters, state_dtype
 from harness.modeling.training.sampling_order import epoch_windows, length_sorted_batches, micro_batches
 from harness.modeling.training.schedules import learning_rate_factor
 from harness.modeling.training.setup import Rows as TokenRows
 from harness.modeling.training.setup import encode_rows
 from harness.modeling.training.validation_loss import mean_loss
 from harness.modeling.training_settings import KEYS, TrainingSettings
+from harness.modeling.trl_settings import KEYS as TRL_KEYS
 from harness.records import (
     ModelRef,
     Prompting,
     iter_json_lines,
 )
-from harness.suite.settings import Training
+from harness.suite.settings import READ_BY_HARNESS, Optimizer, Training
 
 CPU = torch.device("cpu")
 Rows = list[dict[str, str]]
@@ -36,7 +39,7 @@ def log_of(out: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def settings(**training: Any) -> TrainingSettings:
-    return TrainingSettings(**{**Training().model_dump(), **training})
+    return TrainingSettings(**{**training_defaults(), **training})
 
 
 @pytest.fixture
@@ -54,7 +57,10 @@ def token_rows(tiny_llama: Path, model: Any, rows: Rows) -> TokenRows:
 def gradient(model: Any, rows: TokenRows, window: list[int], micro_batch: int) -> tuple[float, torch.Tensor]:
     model.zero_grad()
     parts = [rows.take(part) for part in micro_batches(np.asarray(window), micro_batch)]
-    loss = accumulate_gradients(model, parts, pad_id=1, device=CPU, compute_dtype=torch.float32)
+    targets = sum(rows.targets[index] for index in window)
+    loss = accumulate_gradients(
+        model, parts, targets=targets, pad_id=1, device=CPU, compute_dtype=torch.float32
+    )
     return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -110,23 +116,67 @@ def test_validation_loss_is_weighted_by_token(model: Any, token_rows: TokenRows,
     assert targets == sum(token_rows.targets)
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear", "constant", "constant_with_warmup"])
+SCHEDULES = [
+    ("cosine", None),
+    ("linear", None),
+    ("constant", None),
+    ("constant_with_warmup", None),
+    ("cosine_with_restarts", {"num_cycles": 2}),
+    ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+    ("cosine_with_min_lr", {"min_lr": 1e-4}),
+    ("polynomial", {"power": 2.0, "lr_end": 1e-5}),
+    ("inverse_sqrt", {"timescale": 7}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), SCHEDULES)
 @pytest.mark.parametrize(("warmup", "total"), [(0, 10), (3, 10), (10, 10), (1, 1)])
-def test_schedules_are_those_of_transformers(name: str, warmup: int, total: int) -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    theirs = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total)
-    ours = learning_rate_factor(name, warmup_steps=warmup, total_steps=total)
+def test_schedules_are_those_of_transformers(
+    name: str, arguments: dict[str, Any] | None, warmup: int, total: int
+) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    theirs = get_scheduler(name, optimizer, warmup, total, scheduler_specific_kwargs=arguments)
+    ours = learning_rate_factor(
+        name, learning_rate=1e-3, warmup_steps=warmup, total_steps=total, arguments=arguments
+    )
     for step in range(total):
-        assert ours(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12), step
+        assert 1e-3 * ours(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-15), step
         optimizer.step()
-        theirs.step()
+        if step + 1 < total:  # theirs cannot take the step behind the last one where all is warm-up
+            theirs.step()
+
+
+FACTORS = [  # written down by hand: the warm-up's third step, the middle and the end of ten
+    ("linear", None, [2 / 3, 4 / 7, 1 / 7]),
+    ("cosine", None, [2 / 3, 0.6112604670, 0.0495155660]),
+    ("cosine_with_restarts", {"num_cycles": 2}, [2 / 3, 0.0495155660, 0.1882550991]),
+    ("cosine_with_min_lr", {"min_lr_rate": 0.1}, [2 / 3, 0.6501344203, 0.1445640094]),
+    ("polynomial", {"power": 2.0}, [2 / 3, 0.3266, 0.0205]),
+    ("inverse_sqrt", None, [2 / 3, 0.7071067812, 0.5773502692]),
+    ("constant", None, [1.0, 1.0, 1.0]),
+    ("constant_with_warmup", None, [2 / 3, 1.0, 1.0]),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "expected"), FACTORS)
+def test_schedules_have_the_shape_of_their_name(
+    name: str, arguments: dict[str, Any] | None, expected: list[float]
+) -> None:
+    factor = learning_rate_factor(
+        name, learning_rate=1e-3, warmup_steps=3, total_steps=10, arguments=arguments
+    )
+    assert [factor(step) for step in (2, 6, 9)] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(("value", "total"), [(0.03, 100), (0.1, 7), (5, 7), (0, 9), (1, 9)])
 def test_warm_up_is_counted_as_in_transformers(tmp_path: Path, value: float, total: int) -> None:
     theirs = TrainingArguments(output_dir=str(tmp_path), warmup_steps=value, use_cpu=True)
-    assert settings(warmup_steps=value).warmup_length(total) == theirs.get_warmup_steps(total)
+    assert settings(warmup_steps=value).warmup_length(total, 1) == theirs.get_warmup_steps(total)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 0), (0.25, 1), (0.5, 2), (1, 3), (2, 6)])
+def test_warm_up_can_be_counted_in_epochs(epochs: float, steps: int) -> None:
+    assert settings(warmup_epochs=epochs, warmup_steps=0).warmup_length(9, 3) == steps
 
 
 @pytest.mark.parametrize(
@@ -147,10 +197,29 @@ def test_weight_decay_is_applied_where_transformers_applies_it(kind: str, sizes:
     assert decayed_parameters(model) == own & set(Trainer.get_decay_parameter_names(None, model))
 
 
-@pytest.mark.parametrize("name", ["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"])
+OPTIMIZERS = {
+    "adamw_torch": (1e-3, None),
+    "adamw_torch_fused": (1e-3, None),
+    "adamw_8bit": (1e-3, None),
+    "paged_adamw_8bit": (1e-3, None),
+    "adam": (1e-3, None),
+    "adafactor": (1e-3, None),
+    "adadelta": (1.0, {"rho": 0.95}),
+    "rmsprop": (1e-3, {"alpha": 0.9, "momentum": 0.5}),
+    "sgd": (0.3, {"momentum": 0.9, "nesterov": True}),
+}
+
+
+def test_every_optimizer_of_a_suite_is_tried_here() -> None:
+    assert set(typing.get_args(Optimizer)) == OPTIMIZERS.keys()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.filterwarnings("default:Paged optimizers are not supported on CPU")
 def test_every_optimizer_trains(tmp_path: Path, tiny_llama: Path, rows: Rows, name: str) -> None:
-    job = make_job(tmp_path / "out", tiny_llama, rows, METHODS["full"], optim=name, num_train_epochs=6)
+    rate, arguments = OPTIMIZERS[name]
+    chosen = {"optim": name, "optim_args": arguments, "learning_rate": rate}
+    job = make_job(tmp_path / "out", tiny_llama, rows, METHODS["full"], **chosen, num_train_epochs=6)
     outcome = train(job)
     losses = [line["loss"] for line in log_of(job.out, "validation")]
     assert losses[-1] < losses[0] - 0.3
@@ -167,6 +236,45 @@ def test_weight_decay_shrinks_matrices_and_spares_norms(model: Any) -> None:
     for name, parameter in model.named_parameters():
         expected = before[name] if "norm" in name else before[name] * (1 - 0.1 * 0.5)
         torch.testing.assert_close(parameter.detach(), expected)
+
+
+def test_sgd_takes_the_steps_of_its_formula(model: Any) -> None:
+    """Nesterov's momentum, by hand: v = m v + g, w -= lr (g + m v)."""
+    optimizer = create_optimizer(
+        model, settings(optim="sgd", optim_args={"momentum": 0.9, "nesterov": True}, learning_rate=0.1)
+    )
+    parameter = model.model.norm.weight
+    weight, velocity = parameter.detach().clone(), torch.zeros_like(parameter)
+    for step in (1.0, 2.0):
+        parameter.grad = torch.full_like(parameter, step)
+        optimizer.step()
+        velocity = 0.9 * velocity + step
+        weight -= 0.1 * (step + 0.9 * velocity)
+    torch.testing.assert_close(parameter.detach(), weight)
+    plain = create_optimizer(model, settings(optim="sgd", learning_rate=0.1))
+    assert (state_dtype(optimizer), state_dtype(plain)) == ("float32", "none")
+
+
+def test_betas_and_epsilon_reach_adam_and_no_other(model: Any) -> None:
+    adam = {"adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-5, "learning_rate": 1e-3}
+    for name in ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "adam"):
+        defaults = create_optimizer(model, settings(optim=name, **adam)).defaults
+        assert (defaults["betas"], defaults["eps"]) == ((0.8, 0.9), 1e-5), name
+    adafactor = create_optimizer(model, settings(optim="adafactor", **adam))
+    assert (adafactor.defaults["relative_step"], adafactor.defaults["scale_parameter"]) == (False, False)
+
+
+def test_weight_decay_is_l2_in_adam_and_decoupled_in_adamw(model: Any) -> None:
+    """A parameter without gradient: AdamW shrinks it by lr * decay, Adam moves it by lr, as any gradient."""
+    weight = model.model.layers[0].mlp.up_proj.weight
+    for name, expected in (("adamw_torch", 0.1 * 0.5), ("adam", None)):
+        before = weight.detach().clone()
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        create_optimizer(model, settings(optim=name, learning_rate=0.1, weight_decay=0.5)).step()
+        moved = (before - weight.detach())[before.abs() > 1e-4]
+        wanted = expected * before if expected else 0.1 * before.sign()
+        torch.testing.assert_close(moved, wanted[before.abs() > 1e-4], rtol=1e-3, atol=1e-6)
 
 
 LENGTHS = np.random.default_rng(0).integers(5, 500, size=203).tolist()
@@ -227,9 +335,7 @@ def test_how_long_a_training_is(
     assert outcome.steps == steps
 
 
-def test_keys_are_those_of_training_arguments_but_for_two() -> None:
-    theirs = set(TrainingArguments.__dataclass_fields__)
-    assert KEYS - theirs == {"completion_only_loss", "validation_samples"}
+def test_the_backend_honours_what_the_settings_hold() -> None:
     assert Torch.training_keys == KEYS
 
 
@@ -246,4 +352,4 @@ def test_computing_in_bfloat16_keeps_float32_weights(tmp_path: Path, tiny_llama:
 
 
 def test_a_suite_has_every_key_of_the_trainer_and_no_other() -> None:
-    assert Training.model_fields.keys() == KEYS
+    assert Training.model_fields.keys() == KEYS | READ_BY_HARNESS | TRL_KEYS

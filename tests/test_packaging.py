@@ -17,6 +17,7 @@ CARRIED = [
     "harness/_bundled/suites/quickstart/suite.yaml",
     "harness/_bundled/suites/quickstart/train.jsonl",
     "harness/_bundled/suites/quickstart/base/model.safetensors",
+    "harness/_bundled/suites/delefant/suite.yaml",
 ]
 LIST = """
 from harness.listing import bundled_suites, list_plugins

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from harness.data.examples import canonical_json, prompt_key
+from harness.data.examples import prompt_key
 from harness.data.sources import SourceSpec
 from harness.errors import DataError, InputError
 from harness.protocols import silent
 from harness.records import Example, ModelRef, Prompting, read_json, read_jsonl, to_json
 from harness.stages import prepare
+from harness.store import canonical
 
 Params = dict[str, Any]
 
@@ -56,7 +57,7 @@ def test_files_and_facts(params: Params, tmp_path: Path) -> None:
     assert facts["rows"] == {"train": 16, "validation": 2, "eval": 6}
     keys = [prompt_key(example.prompt) for part in parts.values() for example in part]
     assert len(set(keys)) == 24
-    content = "".join(canonical_json(example) + "\n" for example in parts["eval"])
+    content = "".join(canonical(example) + "\n" for example in parts["eval"])
     assert facts["eval_sha256"] == hashlib.sha256(content.encode()).hexdigest()
     assert facts["sources"] == [
         {
@@ -201,6 +202,26 @@ def test_long_eval_rows_leave_and_long_train_rows_stay(params: Params, tmp_path:
     assert facts["longest"]["eval"] > 200
 
 
+@pytest.mark.parametrize("limits", [{"max_length_prompt": 60}, {"max_length_answer": 60}])
+def test_no_eval_row_is_longer_than_a_limit_of_its_own(
+    params: Params, tmp_path: Path, limits: dict[str, int]
+) -> None:
+    long_prompt = [{"prompt": f"Say {n} to me, " * 20, "completion": "Yes."} for n in range(2)]
+    long_answer = [{"prompt": f"Say {n} to her.", "completion": "Yes, yes. " * 20} for n in range(3)]
+    facts = run(
+        params
+        | {
+            "eval": [source(tmp_path / "eval.json", long_prompt + long_answer)],
+            "prompting": to_json(Prompting(max_length=1024, **limits)),
+        },
+        tmp_path / "out",
+    )
+    prompts = [row.prompt[0].content for row in examples(tmp_path / "out", "eval")]
+    kept = ("to her", 3) if "max_length_prompt" in limits else ("to me", 2)
+    assert (len(prompts), all(kept[0] in prompt for prompt in prompts)) == (kept[1], True)
+    assert facts["eval_dropped_too_long"] == 5 - kept[1]
+
+
 def test_lengths_are_those_of_the_renderer(params: Params, tmp_path: Path, tiny_llama: Path) -> None:
     """The longest eval row fits into its own length, and into no less."""
     from harness.modeling.loading import load_tokenizer
@@ -226,6 +247,10 @@ REFUSED: dict[str, tuple[Params, str]] = {
     "all train rows too long": (
         {"prompting": {"max_length": 30}},
         r"prompting.max_length: all \d+ rows of train are longer than 30 tokens; raise it: the shortest row",
+    ),
+    "all answers too long": (
+        {"prompting": {"max_length_answer": 2}},
+        r"prompting.max_length_answer: all \d+ answers of train are longer than 2 tokens; raise it",
     ),
     "no room for the template": (
         {"prompting": {"max_length": 3}},

@@ -26,10 +26,12 @@ from harness.records import (
     TokenSums,
     Verdict,
     iter_json_lines,
+    read_json,
     to_json,
     write_json,
     write_jsonl,
 )
+from harness.report import render
 from harness.stages import evaluate, rank
 from harness.stages.comparisons import NO_DIFFERENCE, rank_intervals
 from harness.stages.findings import findings
@@ -44,7 +46,8 @@ OUTCOME = TrainOutcome(
     steps=10, epochs=1.0, tokens_seen=3200, tokens_supervised=900, rows_used=80, rows_truncated=2,
     rows_dropped=1, trainable_parameters=10, total_parameters=100, artifact_bytes=400,
     seconds={"load": 1.0, "train": 8.0, "save": 0.5}, tokens_per_second=400.0, peak_memory_bytes=5000,
-    memory_kind="process RSS", device="cpu", dtypes={"weights": "float32", "compute": "bfloat16"},
+    memory_kind="process RSS", device="cpu",
+    dtypes={"weights": "float32", "trainable": "float32", "compute": "bfloat16"},
     effective_batch_size=8, final_train_loss=1.5, best_step=10, best_validation_loss=1.4,
     warnings=("slow disk",),
 )  # fmt: skip
@@ -115,6 +118,7 @@ class World:
             "method": "lora" if entry.trained else None,
             "model": entry.model,
             "recipe": {"method": {"r": 8}, "training": {"learning_rate": 1e-4}},
+            "grid": None,
             "seeds": list(range(entry.seeds)),
             "trials": [self._trial(name, entry, seed) for seed in range(entry.seeds)],
         }
@@ -147,7 +151,8 @@ class World:
         write_jsonl(folder / "predictions.jsonl", rows)
         place = {"device": "cpu", "dtypes": {"weights": "float32"}, "tokenizer": entry.tokenizer}
         write_json(
-            folder / "predict.json", {"seconds": 2.0, "generated_tokens": 9, "examples": self.n, **place}
+            folder / "predict.json",
+            {"seconds": 2.0, "scored_tokens": 70, "generated_tokens": 9, "examples": self.n, **place},
         )
 
     def _prediction(self, i: int, entry: Entry, generator: np.random.Generator) -> Prediction:
@@ -279,7 +284,11 @@ class TestBoard:
         rows = World(tmp_path, entries, metrics=("exact_match", "token_accuracy")).rank()["candidates"]
         for row in rows:
             score = row["scores"]["exact_match"]
-            assert (score["low"], score["high"]) == pytest.approx(wilson(score["value"] * 40, 40))
+            low, high = wilson(score["value"] * 40, 40)
+            if row["name"] == "b":  # the seeds differ, so that the interval is wider
+                assert 0 < score["low"] < low < high < score["high"] <= 1
+            else:
+                assert (score["low"], score["high"]) == pytest.approx((low, high))
         tokens = rows[0]["scores"]["token_accuracy"]
         assert (tokens["value"], tokens["low"], tokens["high"]) == (1.0, 1.0, 1.0)
 
@@ -324,6 +333,20 @@ class TestBoard:
         assert all(score == {"missing": "train failed"} for score in broken["scores"].values())
         assert broken["training"] is None
 
+    def test_seeds_that_saw_different_numbers_of_tokens(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5, seeds=2), "b": Entry(0.6)}
+        world = World(tmp_path, entries)
+        path = world.inputs["train a-1"] / "outcome.json"
+        write_json(path, {**read_json(path), "tokens_seen": 9000})
+        results = world.rank()
+        row = by_name(results)["a"]
+        assert "3,200 – 9,000 tokens" in row["badges"]
+        assert [(one["seed"], one["tokens_seen"]) for one in row["training"]["per_seed"]] == [
+            (0, 3200),
+            (1, 9000),
+        ]
+        assert any("a 3,200 and 9,000" in warning for warning in results["warnings"])
+
     def test_training_costs_and_badges(self, results: dict[str, Any]) -> None:
         best = by_name(results)["best"]
         assert best["training"]["tokens_seen"] == 3200
@@ -355,6 +378,7 @@ class TestBoard:
             "environment", "warnings",
         }  # fmt: skip
         assert results["data"]["eval_sha256"] == "ab" * 32
+        assert results["data"]["eval_tokens"] == 70
         assert results["metrics"][1] == {
             "name": "bleu", "label": "BLEU", "unit": "", "higher_is_better": True,
             "signature": results["metrics"][1]["signature"],
@@ -530,6 +554,32 @@ class TestMissing:
 
 
 class TestSeeds:
+    def test_one_seed_gives_the_figures_it_always_gave(self, tmp_path: Path) -> None:
+        """Over prompts alone: percentiles of the bootstrap, Wilson's interval, sign flips, Holm."""
+        verdicts = (("first", "second"), ("first", "first"), ("tie", "second"), ("second", "first"))
+        entries = {
+            "base": base(),
+            "a": Entry(0.5, judged=lambda i: verdicts[i % 4]),
+            "b": Entry(0.3, unanswered=(1, 2)),
+        }
+        metrics = ("perplexity", "bleu", "exact_match", "token_accuracy")
+        results = World(tmp_path, entries, metrics=metrics).rank()
+        rows = by_name(results)
+        scores = {(name, m): rows[name]["scores"][m] for name in "ab" for m in metrics}
+        ends = ("value", "low", "high")
+        for where, told in {
+            ("a", "perplexity"): (4.574015927333034, 3.789343179118658, 5.506721885891344),
+            ("a", "bleu"): (12.78624801955651, 7.776481975935277, 17.049504903691535),
+            ("b", "exact_match"): (0.0, 0.0, 0.09180986822558392),
+        }.items():
+            assert [scores[where][end] for end in ends] == pytest.approx(told, rel=1e-9)
+        rate = rows["a"]["win_rates"]["reference"]
+        assert [rate["rules"]["average"][end] for end in ends] == pytest.approx([0.5625, 0.44375, 0.675])
+        assert rate["p_value"] == pytest.approx(0.34306569343065696)
+        pair = next(p for p in results["pairs"] if (p["metric"], p["a"], p["b"]) == ("bleu", "a", "b"))
+        told = (5.049640598311931, -1.653897166855298, 11.536245031524079, 0.14228577142285773)
+        assert [pair[key] for key in (*ends, "p_value")] == pytest.approx(told, rel=1e-9)
+
     def test_intervals_are_by_prompt_over_the_mean_of_seeds(self, tmp_path: Path) -> None:
         one = {"base": base(), "a": Entry(0.5)}
         three = {"base": base(), "a": Entry(0.5, seeds=3)}
@@ -550,8 +600,11 @@ class TestSeeds:
             assert score.pop("per_seed") == pytest.approx(alone.pop("per_seed"))
             assert score == pytest.approx(alone)
 
-    def test_equal_seeds_change_nothing(self, tmp_path: Path) -> None:
-        """Three copies of a trial are as much evidence as one, against a base of one trial."""
+    def test_equal_seeds_change_next_to_nothing(self, tmp_path: Path) -> None:
+        """Three copies of a trial are as much evidence as one, against a base of one trial.
+
+        The interval is Student's t where there are seeds, and percentiles where there are none.
+        """
         world = World(tmp_path, {"base": base(), "a": Entry(0.5), "b": Entry(0.3)}, metrics=ALL_METRICS)
         once = world.rank("once")
         world.params = copy.deepcopy(world.params)
@@ -559,6 +612,11 @@ class TestSeeds:
             candidate["trials"] *= 3
         thrice = world.rank("thrice")
         for a, b in zip(once["pairs"], thrice["pairs"], strict=True):
+            width = a["high"] - a["low"]
+            for end in ("low", "high"):
+                assert b.pop(end) == pytest.approx(a.pop(end), abs=0.15 * width)
+            for p in ("p_value", "p_adjusted"):
+                assert b.pop(p) == pytest.approx(a.pop(p), abs=0.02)
             assert a == pytest.approx(b)
 
     def test_a_failed_seed_fails_the_candidate(self, tmp_path: Path) -> None:
@@ -567,6 +625,100 @@ class TestSeeds:
         row = by_name(results)["a"]
         assert row["failure"] == {"stage": "train", "message": "seed 1: loss is NaN"}
         assert row["scores"]["bleu"] == {"missing": "train failed"}
+
+
+class TestSearch:
+    """Candidate a was searched: of three points the second was chosen, the third failed."""
+
+    RATES = (1e-4, 1e-3, 1e-2)
+
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, seeds=2), "b": Entry(0.4)})
+        points = [
+            {
+                "settings": {"training.learning_rate": rate},
+                "method": {"name": "dora", "options": {"r": 4}},
+                "training": {"learning_rate": rate},
+                "train": f"train a 0 {index}",
+            }
+            for index, rate in enumerate(self.RATES)
+        ]
+        for index, seconds in enumerate((3.0, 4.0)):
+            spent = {"seconds": {"load": 1.0, "train": seconds}, "device": "cuda"}
+            write_json(
+                world._folder(f"train a 0 {index}", f"point-{index}") / "outcome.json",
+                {**to_json(OUTCOME), **spent},
+            )
+        points[2]["train"] = {"failure": "loss is NaN at step 3"}
+        losses = [{"settings": point["settings"], "validation_loss": loss}
+                  for point, loss in zip(points, (2.5, 2.25, None), strict=True)]  # fmt: skip
+        write_json(world.inputs["train a-0"] / "chosen.json", {"index": 1, "points": losses})
+        world.params["candidates"][1] |= {
+            "grid": {"choose": "train a-0", "points": points}, "price_per_gpu_hour": 3600.0,
+        }  # fmt: skip
+        return world
+
+    def test_the_row_is_that_of_the_chosen_recipe(self, world: World) -> None:
+        row = by_name(world.rank())["a"]
+        assert row["method"] == "dora"
+        assert row["recipe"] == {"method": {"r": 4}, "training": {"learning_rate": 1e-3}}
+        assert "best of 3 tried" in row["badges"]
+        assert "learning_rate=0.01 was tried and failed: loss is NaN at step 3" in row["warnings"]
+
+    def test_every_point_is_told_with_its_loss_and_price(self, world: World) -> None:
+        rows = by_name(world.rank())
+        tried = rows["a"]["search"]
+        assert (tried["tried"], tried["failed"], tried["chosen"]) == (3, 1, 1)
+        assert (tried["seconds"], tried["cost_usd"]) == (9.0, 9.0)
+        points = [(p["validation_loss"], p["seconds"], p["cost_usd"], p["failure"]) for p in tried["points"]]
+        assert points == [
+            (2.5, 4.0, 4.0, None),
+            (2.25, 5.0, 5.0, None),
+            (None, None, None, "loss is NaN at step 3"),
+        ]
+        assert rows["b"]["search"] is None
+
+    def test_the_search_is_part_of_what_a_candidate_took(self, world: World) -> None:
+        """Two points, the second seed's training, two passes over the eval set; the winner counts once."""
+        rows = by_name(world.rank())
+        training, passing = 9.5, 2.0
+        assert rows["a"]["totals"] == {"seconds": 9.0 + training + 2 * passing, "cost_usd": 9.0}
+        assert rows["b"]["totals"] == {"seconds": training + passing, "cost_usd": None}
+
+    def test_how_many_were_tried_is_said(self, world: World) -> None:
+        results = world.rank()
+        assert (
+            "a is the best of 3 recipes tried, 1 of them in vain, by validation loss (2.25): "
+            "learning_rate=0.001; the search took 9.0s and $9.00." in results["findings"]
+        )
+        assert any("different numbers of tries at a recipe: a 3, b 1" in w for w in results["warnings"])
+        page = render(world.folder / "rank").read_text(encoding="utf-8")
+        for told in (
+            "What was tried",
+            "3 tried; the search took 9.0s, $9.00",
+            "failed: loss is NaN at step 3",
+        ):
+            assert told in page
+
+    def test_the_table_holds_what_was_spent(self, world: World) -> None:
+        world.rank()
+        lines = (render(world.folder / "rank").parent / "leaderboard.csv").read_text().splitlines()
+        spent = {
+            line.split(",")[7]: float(line.split(",")[12])
+            for line in lines
+            if line.startswith("a,ok") and ("tried" in line or "search_" in line or "total_" in line)
+        }
+        assert spent == {
+            "total_parameters": 100, "recipes_tried": 3, "search_seconds": 9, "search_cost_usd": 9,
+            "total_seconds": 22.5, "total_cost_usd": 9,
+        }  # fmt: skip
+
+    def test_without_a_choice_there_is_no_winner(self, world: World) -> None:
+        world.params["candidates"][1]["grid"]["choose"] = None
+        row = by_name(world.rank())["a"]
+        assert (row["method"], row["search"]["chosen"]) == ("lora", None)
+        assert not any("tried" in badge for badge in row["badges"])
 
 
 def alike(results: dict[str, Any], metric: str) -> set[frozenset[str]]:
@@ -745,9 +897,11 @@ class TestWords:
         found = World(tmp_path, entries, metrics=["perplexity"]).rank()["findings"]
         assert any("paired, n ≥ 38, p after" in finding for finding in found)
         assert found[-1] == (
-            "Each candidate was trained with 1 to 3 seeds, whose statistics are averaged and then scored. "
-            "Intervals are 95%, over the eval examples: they hold for these seeds, and not what others would "
-            "change."
+            "b was trained with one seed: its interval does not hold what another would change."
+        )
+        assert found[-2] == (
+            "a was trained with 3 seeds, whose statistics are averaged and then scored. Intervals are 95%, "
+            "over the eval examples and the seeds: they hold what other seeds would change."
         )
 
     def test_groups_that_cannot_be_told_apart(self) -> None:
@@ -755,7 +909,8 @@ class TestWords:
         metric = {"name": "m", "label": "m", "unit": "", "higher_is_better": True}
         rows = [
             {"name": name, "rank": rank, "scores": {"m": {"value": 1.0, "low": 0.5, "high": 2.0, "n": 9}},
-             "differences": {}, "win_rates": {}, "failure": None, "training": None, "seeds": [0]}
+             "differences": {}, "win_rates": {}, "failure": None, "training": None, "search": None,
+             "seeds": [0]}
             for name, rank in (("base", None), ("a", [1, 1]), ("b", [2, 3]), ("c", [2, 4]), ("d", [3, 4]))
         ]  # fmt: skip
         alike = ({"b", "c"}, {"c", "d"})
@@ -795,9 +950,16 @@ class TestWords:
         entries = {
             "base": base(),
             "a": Entry(0.5, outcome={"effective_batch_size": 16, "tokens_seen": 3210}),
-            "b": Entry(0.5, model="models/other"),
+            "b": Entry(
+                0.5,
+                model="models/other",
+                outcome={"dtypes": {"weights": "float32", "trainable": "float32", "compute": "float16"}},
+            ),
         }
         results = World(tmp_path, entries, n=12).rank()
+        precisions = ", ".join(
+            f"{c['name']} {c['training']['dtypes']['compute']}" for c in results["candidates"][1:]
+        )
         sizes = ", ".join(
             f"{c['name']} {c['training']['effective_batch_size']}" for c in results["candidates"][1:]
         )
@@ -805,7 +967,8 @@ class TestWords:
             "Some scores rest on 12 examples: below 30 intervals tend to be too narrow, and only large "
             "differences can be seen.",
             f"Candidates were trained with different effective batch sizes: {sizes}.",
-            "Costs were measured on a CPU: they say nothing of those on a GPU.",
+            f"Candidates computed in different number formats in training: {precisions}.",
+            "Costs were measured on a CPU: they say nothing of those on a GPU, and have no price.",
         ]
         other = [w for w in by_name(results)["b"]["warnings"] if "bits per byte" in w]
         assert len(other) == 1

@@ -692,10 +692,10 @@ def test_the_terminal_takes_no_orders_from_text(results: dict[str, Any]) -> None
         (None, "no such file; run the suite first"),
         ("{", "not JSON"),
         ("[]", "not a results.json"),
-        ('{"schema": 2}', "schema 1"),
-        ('{"schema": 1}', "lacks candidates, data"),
-        ('{"schema": 1,\n "suite": {"na', "results.json:2:12: not JSON"),
-        (b'{"schema": 1,\n "suite": "\xff"}', "results.json:2: not UTF-8"),
+        ('{"schema": 1}', "schema 2"),
+        ('{"schema": 2}', "lacks candidates, data"),
+        ('{"schema": 2,\n "suite": {"na', "results.json:2:12: not JSON"),
+        (b'{"schema": 2,\n "suite": "\xff"}', "results.json:2: not UTF-8"),
     ],
 )
 def test_a_folder_without_results_is_refused(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from training_jobs import METHODS, job_to_file, make_job, train, weights_digest
 
 from harness.modeling import random_state
 from harness.modeling.training.checkpoints import Checkpoints, restore_weights, trainable_weights
-from harness.modeling.training.loop import TrainingLog
-from harness.protocols import TrainJob
+from harness.modeling.training.state import TrainingLog
+from harness.protocols import TrainJob, TrainOutcome
 from harness.records import Method, iter_json_lines, read_json
 
 Rows = list[dict[str, str]]
@@ -41,6 +42,12 @@ CASES = [
     pytest.param(DROPOUT, {}, (17,), id="lora-dropout"),
     pytest.param(METHODS["full"], {"optim": "adamw_8bit"}, (17,), id="full-8bit"),
     pytest.param(METHODS["nf4"], {"optim": "adamw_torch_fused", "warmup_steps": 50}, (17,), id="nf4-fused"),
+    pytest.param(
+        DROPOUT,
+        {"fp16": True, "token_mask_probability": 0.1, "neftune_noise_alpha": 5.0, "dropout": 0.1},
+        (17,),
+        id="lora-augmented-fp16",
+    ),
 ]
 
 
@@ -73,6 +80,7 @@ def untimed(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default:.* steps were skipped")
 @pytest.mark.parametrize(("method", "training", "kills"), CASES)
 def test_killed_and_resumed_is_bit_identical(
     tmp_path: Path,
@@ -149,6 +157,95 @@ def test_resumed_at_any_step(tmp_path: Path, tiny_llama: Path, rows: Rows, step:
     assert untimed(job.out) == untimed(undisturbed.out)
     assert resumed.tokens_seen == expected.tokens_seen
     assert resumed.seconds["train"] > 0
+
+
+SETTINGS = {
+    **{
+        name: {"optim": name, "optim_args": arguments}
+        for name, arguments in {
+            "adam": None,
+            "adafactor": None,
+            "adadelta": {"rho": 0.8},
+            "rmsprop": {"momentum": 0.5, "centered": True},
+            "sgd": {"momentum": 0.9},
+        }.items()
+    },
+    "masked": {"token_mask_probability": 0.2, "padding_quantile": 0.7},
+    "noise": {"neftune_noise_alpha": 20.0},
+    "dropout": {"dropout": 0.2, "activation_checkpointing": True},
+    "bf16": {"bf16": True},
+    "schedule": {"lr_scheduler_type": "polynomial", "warmup_epochs": 1.5, "max_grad_norm": 0},
+    "validation": {"eval_epochs": 0.5, "eval_on_start": True},
+}
+
+
+def ended_and_resumed(undisturbed: TrainJob, step: int) -> TrainOutcome:
+    """Ended at a step, and trained to the end in a process whose generators are elsewhere."""
+    job = replace(undisturbed, out=undisturbed.out.with_name("ended"), progress=end_at(step))
+    job.out.mkdir()
+    with pytest.raises(KilledError):
+        train(job)
+    torch.rand(3), np.random.rand(3)
+    return train(replace(job, progress=undisturbed.progress))
+
+
+@pytest.mark.filterwarnings("default:padding_quantile cut")
+@pytest.mark.parametrize(("name", "step"), [*((name, 6) for name in SETTINGS), ("validation", 2)])
+def test_every_setting_resumes_bit_by_bit(
+    tmp_path: Path, tiny_llama: Path, rows: Rows, name: str, step: int
+) -> None:
+    """Ended between two checkpoints, and once before the first."""
+    training = {"num_train_epochs": 3, "logging_steps": 2, "save_steps": 4, **SETTINGS[name]}
+    job = make_job(tmp_path / "undisturbed", tiny_llama, rows, METHODS["full"], **training)
+    expected = train(job)
+    resumed = ended_and_resumed(job, step)
+    ended = job.out.with_name("ended")
+    assert weights_digest(ended) == weights_digest(job.out)
+    assert untimed(ended) == untimed(job.out)
+    assert resumed.tokens_supervised == expected.tokens_supervised
+
+
+@pytest.mark.filterwarnings("default:.* steps were skipped")
+def test_the_loss_scale_of_float16_goes_on_where_it_was(
+    tmp_path: Path, tiny_llama: Path, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts so high that steps are skipped; begun anew, it would skip as many again."""
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=2.0**36))
+    training = {"num_train_epochs": 10, "logging_steps": 1, "save_steps": 5, "fp16": True}
+    job = make_job(tmp_path / "undisturbed", tiny_llama, rows, METHODS["full"], **training)
+    (skipped,) = train(job).warnings
+    assert 5 < int(skipped.split()[0]) < 25
+    assert tuple(ended_and_resumed(job, 7).warnings) == (skipped,)
+    ended = job.out.with_name("ended")
+    assert weights_digest(ended) == weights_digest(job.out)
+    assert untimed(ended) == untimed(job.out)
+
+
+@pytest.mark.parametrize("step", [2, 5, 6])
+def test_patience_is_kept_over_a_resume(tmp_path: Path, tiny_llama: Path, rows: Rows, step: int) -> None:
+    """Before the best, behind it, and at the very step at which training stops early."""
+    training = {
+        "num_train_epochs": 9,
+        "learning_rate": 0.05,
+        "lr_scheduler_type": "constant",
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "early_stopping_patience": 2,
+        "logging_steps": 4,
+        "save_steps": 1,
+    }
+    job = make_job(tmp_path / "undisturbed", tiny_llama, rows, METHODS["full"], **training)
+    expected = train(job)
+    assert step <= expected.steps < 27
+    resumed = ended_and_resumed(job, step)
+    assert (resumed.steps, resumed.epochs, resumed.best_step) == (
+        expected.steps,
+        expected.epochs,
+        expected.best_step,
+    )
+    ended = job.out.with_name("ended")
+    assert weights_digest(ended) == weights_digest(job.out)
+    assert untimed(ended) == untimed(job.out)
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, tiny_llama: Path, rows: Rows) -> None:

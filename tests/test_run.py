@@ -159,9 +159,8 @@ def test_what_cannot_change_a_result_changes_nothing(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("candidate", "reason"),
     [
-        ("{method: {lora: {target_modules: [query_key_value]}}}", "query_key_value"),
         ("{training: {learning_rate: 1e30}}", "nan"),
-        ("{method: {freeze: {last_layers: 9}}}", "2 decoder layers"),
+        ("{training: {dataloader_drop_last: true, per_device_train_batch_size: 512}}", "make no step"),
     ],
 )
 def test_a_candidate_that_fails_is_a_red_row_and_the_others_finish(
@@ -177,6 +176,26 @@ def test_a_candidate_that_fails_is_a_red_row_and_the_others_finish(
     assert reason in done["broken"]["failure"]["message"].lower()
     assert [done[name]["status"] for name in ("base", "full", "lora")] == ["ok"] * 3
     assert (copied / "reports" / "trial" / "index.html").is_file()
+
+
+def test_recipes_that_cannot_work_are_refused_before_any_training(copied: Path) -> None:
+    """All faults of all candidates, a line each; what is trained already needs no check."""
+    before = artifacts(copied)
+    unfit = (
+        "  targets: {method: {lora: {target_modules: [query_key_value]}}}\n"
+        "  layers: {method: {freeze: {last_layers: 9}}}\n"
+        "  lora:"
+    )
+    edit(copied, "  lora:", unfit)
+    said = harness("run", "suite.yaml", folder=copied)
+    assert (said.returncode, said.stdout) == (2, "")
+    complaints = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+    assert len(complaints) == 2
+    assert complaints[0].startswith("error: suite.yaml: candidates.targets: lora: ")
+    assert "query_key_value" in complaints[0]
+    assert complaints[0].endswith("down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj")
+    assert complaints[1].startswith("error: suite.yaml: candidates.layers: freeze.last_layers: 9 asked for")
+    assert artifacts(copied) == before
 
 
 MANY_STEPS = SUITE.replace(

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from harness.protocols import FloatArray
 from harness.records import Choice
 from harness.stats import resampling
+from harness.stats.crossed import Part, Spread, spread
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip
 from harness.stats.pairwise import (
@@ -124,6 +126,110 @@ class TestBootstrap:
         intervals = [bootstrap(sample(100, seed=seed), ratio, draws=1000) for seed in range(600)]
         covered = np.mean([low <= truth <= high for _, low, high in intervals])
         assert 0.915 < covered < 0.97
+
+
+def crossed(seeds: int, between: float, generator: np.random.Generator, n: int = 100) -> FloatArray:
+    """(seeds, n, 2): trials of a token-weighted mean of 2.
+
+    `between` is the standard deviation between seeds, relative to the standard error over prompts.
+    """
+    tokens = generator.integers(20, 40, size=n).astype(float)
+    prompts, both = generator.normal(0, 0.5, size=n), generator.normal(0, 0.25, size=(seeds, n))
+    trials = 2 + prompts + generator.normal(0, between * 0.5 / math.sqrt(n), size=(seeds, 1)) + both
+    return np.stack([trials * tokens, np.broadcast_to(tokens, (seeds, n))], axis=-1)
+
+
+def pooled(trials: FloatArray) -> float:
+    return float(ratio(trials.sum(axis=(0, 1))[None])[0])
+
+
+class TestCrossed:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seeds", [2, 3, 5])
+    @pytest.mark.parametrize("between", [0.0, 1.0, 3.0, 10.0])
+    def test_coverage(self, seeds: int, between: float) -> None:
+        """Of a score, and of a difference to base, which has one trial."""
+        generator = np.random.default_rng([seeds, int(between)])
+        covered, rejected, worlds = 0, 0, 1000
+        for _ in range(worlds):
+            trials, base = crossed(seeds, between, generator), crossed(1, 0.0, generator)
+            low, high = spread([trials], ratio, draws=400).interval(pooled(trials))
+            covered += low <= 2 <= high
+            apart = spread([trials, base], ratio, draws=400)
+            rejected += apart.p_value(pooled(trials) - pooled(base)) < 0.05
+        assert 0.93 < covered / worlds < 0.99
+        assert 0.01 < rejected / worlds < 0.07
+
+    def test_resampled_seeds_would_cover_too_little(self) -> None:
+        """Why seeds are not drawn: of 3 that differ, such intervals miss one time in eight or more."""
+        generator = np.random.default_rng(0)
+        ours = drawn = 0
+        for _ in range(300):
+            trials = crossed(3, 3.0, generator)
+            low, high = spread([trials], ratio, draws=300).interval(pooled(trials))
+            ours += low <= 2 <= high
+            low, high = np.quantile(pigeonhole(trials, 300, generator), [0.025, 0.975])
+            drawn += low <= 2 <= high
+        assert ours / 300 > 0.93
+        assert drawn / 300 < 0.90
+
+    def test_one_trial_each_is_the_variance_over_prompts(self) -> None:
+        a, b = sample(80, seed=1), sample(80, seed=2)
+        found = spread([a[None], b[None]], ratio, draws=20_000)
+        value, low, high = paired_bootstrap(a, b, ratio, draws=20_000)
+        assert [part.degrees_of_freedom for part in found.parts] == [79]
+        assert found.interval(float(value)) == pytest.approx((float(low), float(high)), abs=0.05)
+
+    def test_parts_are_those_of_obuchowski_and_rockette(self) -> None:
+        """Plain means, where the covariance over prompts has a closed form."""
+        generator = np.random.default_rng(3)
+        values = generator.normal(size=(3, 400)) + generator.normal(size=400)
+        trials = np.stack([values, np.ones_like(values)], axis=-1)
+        prompts, between = spread([trials], ratio, draws=20_000).parts
+        covariance = np.cov(values) / 400
+        shared = (covariance.sum() - np.trace(covariance)) / 6
+        assert prompts.variance == pytest.approx(shared, rel=0.05)
+        assert between.variance == pytest.approx(values.mean(axis=1).var(ddof=1) / 3)
+        assert (prompts.degrees_of_freedom, between.degrees_of_freedom) == (399, 2)
+
+    @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+    def test_p_value_and_interval_agree(self, level: float) -> None:
+        found = Spread((Part(0.3, 99), Part(0.2, 1)))
+        low, high = found.interval(1.0, level)
+        assert found.p_value(1.0 - low) == pytest.approx(1 - level, rel=1e-6)
+        assert high - 1.0 == pytest.approx(1.0 - low)
+
+    def test_with_one_part_it_is_students_t(self) -> None:
+        from scipy import stats
+
+        found = Spread((Part(0.25, 4),))
+        assert found.p_value(1.1) == pytest.approx(2 * stats.t.sf(1.1 / 0.5, 4), rel=1e-9)
+        assert found.interval(3.0)[1] == pytest.approx(3.0 + 0.5 * stats.t.ppf(0.975, 4), rel=1e-9)
+
+    @pytest.mark.parametrize(("share", "most"), [(0.5, math.inf), (0.98, math.inf), (0.02, 40)])
+    def test_a_share_stays_one(self, share: float, most: float) -> None:
+        low, high = Spread((Part(1e-4, 39), Part(0.01, 1))).share_interval(share, most=most)
+        assert 0 <= low < share < high <= 1
+
+    def test_a_share_is_worth_no_more_than_its_examples(self) -> None:
+        nearly_sure = Spread((Part(1e-9, 39),))
+        assert nearly_sure.share_interval(0.5, most=40) == pytest.approx(wilson(20, 40), abs=0.01)
+        assert Spread((Part(0.0, 39),)).share_interval(1.0, most=40) == wilson(40, 40)
+        assert Spread((Part(0.0, 39),)).share_interval(1.0) == (1.0, 1.0)
+
+    def test_what_is_undefined_stays_so(self) -> None:
+        trials = np.tile([[1.0, 2.0], [0.0, 0.0]], (2, 1, 1))
+        found = spread([trials], ratio)
+        assert all(math.isnan(end) for end in found.interval(0.5))
+        assert math.isnan(found.p_value(0.5))
+
+
+def pigeonhole(trials: FloatArray, draws: int, generator: np.random.Generator) -> FloatArray:
+    """(draws,): scores when both seeds and prompts are drawn with replacement (Owen 2007)."""
+    seeds, n, _ = trials.shape
+    of_seeds = generator.multinomial(seeds, [1 / seeds] * seeds, size=draws)
+    of_prompts = generator.multinomial(n, [1 / n] * n, size=draws)
+    return ratio(np.einsum("ds,dn,snk->dk", of_seeds, of_prompts, trials, optimize=True))
 
 
 class TestSignFlip:
@@ -323,10 +429,37 @@ class TestPairwise:
         three = aggregate(
             np.tile([FIRST, SECOND, TIE] * 8, (3, 1)), np.tile([SECOND, SECOND, FIRST] * 8, (3, 1))
         )
-        assert three.average == one.average
-        assert three.p_value == one.p_value
+        assert (three.average.value, three.average.n) == (one.average.value, one.average.n)
+        ends = (three.average.low, three.average.high)
+        assert ends == pytest.approx((one.average.low, one.average.high), abs=0.03)
+        assert three.p_value == pytest.approx(one.p_value, abs=0.02)
         assert three.pairs == 3 * one.pairs
         assert three.position_p_value == one.position_p_value
+
+    def test_seeds_that_differ_widen_the_interval(self) -> None:
+        """One seed wins 3 of 4, the other loses 3 of 4: over prompts alone this would be a sure draw."""
+        one, other = np.array([FIRST] * 30 + [SECOND] * 10), np.array([SECOND] * 30 + [FIRST] * 10)
+        mirrored = {FIRST: SECOND, SECOND: FIRST}
+
+        def turned(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            return np.array([mirrored[int(code)] for code in codes])
+
+        both = np.stack([one, other])
+        apart = aggregate(both, np.stack([turned(one), turned(other)]))
+        assert apart.average.value == 0.5
+        assert 0 <= apart.average.low < 0.1
+        assert 0.9 < apart.average.high <= 1
+
+    def test_a_lead_of_one_seed_alone_is_no_lead(self) -> None:
+        """Of two seeds, one wins nearly always and one half of the time."""
+        first = np.stack([np.tile([FIRST], 60), np.tile([FIRST, SECOND], 30)])
+        second = np.stack([np.tile([SECOND], 60), np.tile([SECOND, FIRST], 30)])
+        alone = aggregate(first[0], second[0])
+        together = aggregate(first, second)
+        assert alone.p_value < 0.001
+        assert together.average.value == 0.75
+        assert together.p_value > 0.05
+        assert together.average.low < 0.5
 
     def test_a_prompt_flips_once_for_the_side_of_most_of_its_seeds(self) -> None:
         """By prompt: to first in 3, 2 and 2 of 3 seeds; as often to either side; to second; never."""

@@ -16,20 +16,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness import registry
 from harness.data.sources import FILE_KINDS
 from harness.errors import DataError, InputError, ModelError, PluginError, SuiteError
+from harness.modeling.training_settings import KEYS, LORA_PRESETS
 from harness.records import Method, ModelRef, Prompting, from_json, to_json
 from harness.suite import Candidate, Suite, load_suite
 from harness.suite.keys import (
     CandidateKeys,
     DataKeys,
     JudgeKeys,
+    LaunchKeys,
     ModelKeys,
     PromptingKeys,
     SourceKeys,
     SuiteKeys,
 )
-from harness.suite.settings import METHODS, Generation, Lora, Qlora, Quantization, Section, Training
+from harness.suite.method_settings import (
+    LEARNING_RATES,
+    METHODS,
+    Ia3,
+    Lora,
+    PromptTuning,
+    Qlora,
+    Quantization,
+)
+from harness.suite.settings import READ_BY_HARNESS, READ_BY_PREDICT, Generation, Section, Training
 from harness.suite.training_arguments import TRAINING_ARGUMENTS
 
 SMALLEST = """\
@@ -112,14 +124,21 @@ def test_the_smallest_suite_has_a_default_for_everything_else(folder: Path) -> N
 
 @pytest.mark.parametrize(
     ("method", "rate"),
-    [("full", 2e-5), ("freeze: {last_layers: 1}", 2e-5), ("lora", 2e-4), ("qlora", 2e-4)],
+    [
+        ("full", 2e-5),
+        ("freeze: {last_layers: 1}", 2e-5),
+        *((name, 2e-4) for name in ("lora", "dora", "rslora", "pissa", "qlora")),
+        ("ia3", 3e-3),
+        ("prompt_tuning", 3e-2),
+    ],
 )
-def test_a_candidate_has_every_key_and_adapters_learn_ten_times_faster(
+def test_a_candidate_has_every_key_and_each_method_its_learning_rate(
     folder: Path, method: str, rate: float
 ) -> None:
     method = f"{{{method}}}" if ":" in method else method
     suite = load(SMALLEST.replace("full: {}", f"one: {{method: {method}}}"))
-    expected = {**Training().model_dump(), "learning_rate": rate}
+    defaults = {**Training().model_dump(), "learning_rate": rate}
+    expected = {key: defaults[key] for key in TORCH_KEYS}
     assert candidate(suite, "one").training == expected
 
 
@@ -156,21 +175,42 @@ candidates:
     assert (a.evaluators, a.seeds) == (suite.evaluators, (1, 2))
 
 
+PLAIN_LORA = {
+    "r": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "target_modules": "all-linear",
+    "bias": "none",
+    "use_rslora": False,
+    "use_dora": False,
+    "init_lora_weights": True,
+    "ensure_weight_tying": False,
+}
 METHOD_OPTIONS = [
     ("full", {}),
     ("{freeze: {last_layers: 2}}", {"last_layers": 2, "embeddings": False, "head": False}),
     (
-        "lora",
-        {
-            "r": 8,
-            "lora_alpha": 16,
-            "lora_dropout": 0.0,
-            "target_modules": "all-linear",
-            "bias": "none",
-            "use_rslora": False,
-            "use_dora": False,
-            "init_lora_weights": True,
-        },
+        "{freeze: {first_frozen: 24, head: true}}",
+        {"first_frozen": 24, "embeddings": False, "head": True},
+    ),
+    ("lora", PLAIN_LORA),
+    ("{lora: {use_dora: true}}", PLAIN_LORA | {"use_dora": True}),
+    ("dora", PLAIN_LORA | {"use_dora": True}),
+    ("{rslora: {r: 64}}", PLAIN_LORA | {"use_rslora": True, "r": 64}),
+    ("pissa", PLAIN_LORA | {"init_lora_weights": "pissa"}),
+    (
+        "{pissa: {init_lora_weights: pissa_niter_4}}",
+        PLAIN_LORA | {"init_lora_weights": "pissa_niter_4"},
+    ),
+    ("ia3", {}),
+    (
+        "{ia3: {target_modules: [k_proj, fc2], feedforward_modules: [fc2]}}",
+        {"target_modules": ["k_proj", "fc2"], "feedforward_modules": ["fc2"]},
+    ),
+    ("prompt_tuning", {"num_virtual_tokens": 20, "prompt_tuning_init": "SAMPLE_VOCAB"}),
+    (
+        "{prompt_tuning: {prompt_tuning_init: TEXT, prompt_tuning_init_text: Answer.}}",
+        {"num_virtual_tokens": 20, "prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "Answer."},
     ),
     (
         "{qlora: {quantization: {load_in_8bit: true, llm_int8_skip_modules: [lm_head]}}}",
@@ -189,24 +229,57 @@ def test_a_method_has_its_options_filled_in(folder: Path, written: str, options:
 
 
 @pytest.mark.slow
-def test_every_lora_and_quantization_key_is_taken_by_the_installed_class(folder: Path) -> None:
-    from peft import LoraConfig
+def test_every_key_of_a_method_is_taken_by_the_installed_class() -> None:
+    from peft import IA3Config, LoraConfig, PromptTuningConfig
     from transformers import BitsAndBytesConfig, GenerationConfig
 
-    assert Lora.model_fields.keys() <= {f.name for f in dataclasses.fields(LoraConfig)}
+    tables = [(Lora, LoraConfig), (Ia3, IA3Config), (PromptTuning, PromptTuningConfig)]
+    for ours, theirs in tables:
+        assert ours.model_fields.keys() <= {f.name for f in dataclasses.fields(theirs)}
     quantization = BitsAndBytesConfig(load_in_4bit=True).__dict__.keys() | {"load_in_4bit", "load_in_8bit"}
     assert Quantization.model_fields.keys() <= quantization
     assert Generation.model_fields.keys() <= GenerationConfig().to_dict().keys()
 
 
 @pytest.mark.slow
+def test_plain_prompts_are_read_with_their_own_keys(folder: Path) -> None:
+    written = "{template: plain, max_length_prompt: 64, text_answer_separator: 'A: ', add_eos_token_to_answer: false}"
+    prompting = load(SMALLEST + f"prompting: {written}\n").prompting
+    assert prompting == Prompting(
+        "plain", max_length_prompt=64, text_answer_separator="A: ", add_eos_token_to_answer=False
+    )
+
+
+def test_optional_training_keys_reach_the_candidate(folder: Path) -> None:
+    suite = load(
+        SMALLEST
+        + "training: {optim: sgd, optim_args: {momentum: 0.9}, warmup_epochs: 0.5, early_stopping_patience: 2}\n"
+    )
+    training = candidate(suite, "full").training
+    keys = ("optim_args", "warmup_epochs", "warmup_steps", "early_stopping_patience")
+    assert [training[key] for key in keys] == [{"momentum": 0.9}, 0.5, 0, 2]
+
+
 def test_the_table_of_training_arguments_is_that_of_the_installed_class() -> None:
     from transformers import TrainingArguments
 
     installed = {f.name for f in dataclasses.fields(TrainingArguments)}
     assert installed == TRAINING_ARGUMENTS
-    ours = {"completion_only_loss", "validation_samples"}
-    assert Training.model_fields.keys() - installed == ours
+    ours = Training.model_fields.keys() - installed
+    assert ours == {
+        "completion_only_loss",
+        "dropout",
+        "early_stopping_patience",
+        "early_stopping_threshold",
+        "eval_epochs",
+        "packing",
+        "padding_free",
+        "padding_quantile",
+        "skip_memory_check",
+        "token_mask_probability",
+        "validation_samples",
+        "warmup_epochs",
+    }
     assert not Training.renamed.keys() & Training.model_fields.keys()
 
 
@@ -428,15 +501,26 @@ def test_a_file_that_cannot_be_read_is_one_line(folder: Path) -> None:
         assert str(caught.value) == line
 
 
-TORCH = ", ".join(sorted(Training.model_fields))
+TORCH_KEYS = sorted(KEYS | READ_BY_HARNESS)
 NAMES = "use letters, digits, '.', '_' and '-', the first a letter or digit"
-METHODS_LINE = "backend 'torch' trains freeze, full, lora, qlora"
+METHODS_LINE = f"backend 'torch' trains {', '.join(sorted(METHODS))}"
 EVALUATORS_LINE = (
     "known are bits_per_byte, bleu, chrf, exact_match, hf_evaluate, perplexity, rouge_l, token_accuracy"
 )
 
 # (what is changed in SMALLEST: old -> new, or lines to append; the whole message)
 MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
+    (
+        "launch: {gpus: 2}",
+        SuiteError,
+        "5:10: launch.gpus: unknown key; did you mean 'num_processes'?",
+    ),
+    (
+        "launch: {config_file: fsdp.yaml}",
+        SuiteError,
+        "5:10: launch.config_file: unknown key; "
+        "sharding (FSDP, DeepSpeed) is not supported, processes train data-parallel",
+    ),
     # the top level
     ("bakend: torch", SuiteError, "5:1: bakend: unknown key; did you mean 'backend'?"),
     ("learning_rate: 1", SuiteError, "5:1: learning_rate: unknown key; write it below training:"),
@@ -581,7 +665,7 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         "prompting: {template: chatt}",
         SuiteError,
         "5:13: prompting.template: unknown template 'chatt'; did you mean 'chat'? "
-        "use chat, alpaca or the path of a .jinja file",
+        "use chat, alpaca, plain or the path of a .jinja file",
     ),
     (
         "prompting: {template: ./chta.jinja}",
@@ -594,6 +678,17 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         "5:13: prompting.template: broken.jinja:2: not Jinja: Expected an expression, got 'end of statement block'",
     ),
     ("prompting: {max_length: 1}", SuiteError, "5:13: prompting.max_length: must be at least 2, got 1"),
+    (
+        "prompting: {max_length: 256, max_length_answer: 256}",
+        SuiteError,
+        "5:30: prompting.max_length_answer: cannot be reached: max_length, for both together, is 256; "
+        "raise max_length, or lower or leave out max_length_answer",
+    ),
+    (
+        "prompting: {template: alpaca, text_answer_separator: ':'}",
+        SuiteError,
+        "5:31: prompting.text_answer_separator: would not be read; set template: plain",
+    ),
     # training
     (
         "training: {learning_rte: 1}",
@@ -649,10 +744,97 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         "take it out of its quotes",
     ),
     (
-        "training: {optim: sgd}",
+        "training: {optim: lion}",
         SuiteError,
-        "5:12: training.optim: expected 'adamw_torch', 'adamw_torch_fused', 'adamw_8bit' or 'paged_adamw_8bit', "
-        "got the text 'sgd'",
+        "5:12: training.optim: expected 'adamw_torch', 'adamw_torch_fused', 'adamw_8bit', 'paged_adamw_8bit', "
+        "'adam', 'adafactor', 'adadelta', 'rmsprop' or 'sgd', got the text 'lion'",
+    ),
+    (
+        "training: {optim: sgd, adam_beta1: 0.8}",
+        SuiteError,
+        "5:24: training.adam_beta1: would not be read; sgd has none; leave it out or set optim: adamw_torch",
+    ),
+    (
+        "training: {optim_args: {momentum: 0.9}}",
+        SuiteError,
+        "5:12: training.optim_args: would not be read; adamw_torch takes none",
+    ),
+    (
+        "training: {optim: sgd, optim_args: {momentun: 0.9}}",
+        SuiteError,
+        "5:37: training.optim_args.momentun: unknown key; did you mean 'momentum'?",
+    ),
+    (
+        "training: {optim: rmsprop, optim_args: {alpha: 1.5}}",
+        SuiteError,
+        "5:41: training.optim_args.alpha: must be below 1, got 1.5",
+    ),
+    (
+        "training: {optim: sgd, optim_args: {nesterov: true}}",
+        SuiteError,
+        "5:37: training.optim_args.nesterov: needs momentum above 0 and no dampening",
+    ),
+    (
+        "training: {lr_scheduler_kwargs: {num_cycles: 2}}",
+        SuiteError,
+        "5:12: training.lr_scheduler_kwargs: would not be read; cosine takes none",
+    ),
+    (
+        "training: {lr_scheduler_type: cosine_with_min_lr}",
+        SuiteError,
+        "5:12: training.lr_scheduler_type: cosine_with_min_lr needs one of min_lr and min_lr_rate; "
+        "set lr_scheduler_kwargs",
+    ),
+    (
+        "training: {lr_scheduler_type: polynomial, lr_scheduler_kwargs: {lr_end: 1e-3}}",
+        SuiteError,
+        "5:43: training.lr_scheduler_kwargs: polynomial: lr_end 0.001 is not below learning_rate 2e-05",
+    ),
+    (
+        "training: {warmup_steps: 5, warmup_epochs: 0.1}",
+        SuiteError,
+        "5:29: training.warmup_epochs: cannot be combined with warmup_steps; choose one",
+    ),
+    (
+        "training: {lr_scheduler_type: constant, warmup_epochs: 0.1}",
+        SuiteError,
+        "5:41: training.warmup_epochs: constant has no warm-up; use constant_with_warmup",
+    ),
+    (
+        "training: {fp16: true, bf16: true}",
+        SuiteError,
+        "5:12: training.fp16: cannot be combined with bf16; choose one",
+    ),
+    (
+        "training: {packing: true, token_mask_probability: 0.1}",
+        SuiteError,
+        "5:27: training.token_mask_probability: cannot be combined with packing, which leaves no room for a "
+        "mask; choose one",
+    ),
+    (
+        "training: {packing: true, padding_quantile: 0.9}",
+        SuiteError,
+        "5:27: training.padding_quantile: packed rows have no padding to save; leave it out",
+    ),
+    (
+        "training: {eval_strategy: steps, eval_epochs: 0.5}",
+        SuiteError,
+        "5:34: training.eval_epochs: would not be read; set eval_strategy: epoch",
+    ),
+    (
+        "training: {early_stopping_threshold: 0.1}",
+        SuiteError,
+        "5:12: training.early_stopping_threshold: would not be read; set early_stopping_patience",
+    ),
+    (
+        "training: {eval_strategy: no, early_stopping_patience: 2}",
+        SuiteError,
+        "5:31: training.early_stopping_patience: nothing is validated; set eval_strategy and data.validation",
+    ),
+    (
+        "training: {eval_strategy: no, eval_on_start: true}",
+        SuiteError,
+        "5:31: training.eval_on_start: nothing is validated; set eval_strategy and data.validation",
     ),
     (
         "training: {max_steps: 0}",
@@ -663,8 +845,13 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
     (
         "training: {label_smoothing_factor: 0.1}",
         SuiteError,
-        f"5:12: training.label_smoothing_factor: backend 'torch' does not honour 'label_smoothing_factor'; "
-        f"it honours {TORCH}",
+        "5:12: training.label_smoothing_factor: backend 'torch' does not honour 'label_smoothing_factor'; "
+        "no backend here does; suites/README.md says why, below 'Coming from elsewhere'",
+    ),
+    (
+        "training: {padding_free: true}",
+        SuiteError,
+        "5:12: training.padding_free: backend 'torch' does not honour 'padding_free'; trl, unsloth do",
     ),
     (
         "training: {eval_steps: 5}",
@@ -692,14 +879,57 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         SuiteError,
         f"4:10: candidates.lora.method: unknown method 'lorra'; did you mean 'lora'? {METHODS_LINE}",
     ),
-    ("method: ia3", SuiteError, f"5:1: method: unknown method 'ia3'; {METHODS_LINE}"),
+    ("method: prefix", SuiteError, f"5:1: method: unknown method 'prefix'; {METHODS_LINE}"),
     ("method: {lora: {}, full: {}}", SuiteError, "5:1: method: expected one method, got lora, full"),
     ("method: [lora]", SuiteError, "5:1: method: expected method or {method: options}, got a list"),
     ("method: {full: {r: 8}}", SuiteError, "5:17: method.full.r: unknown key; full has no options"),
     (
         "method: freeze",
         SuiteError,
-        "5:1: method.last_layers: missing; say how many of the last layers are trained",
+        "5:1: method.last_layers: missing; "
+        "say how many of the last layers are trained, or first_frozen: how many are not",
+    ),
+    (
+        "method: {freeze: {last_layers: 1, first_frozen: 1}}",
+        SuiteError,
+        "5:35: method.freeze.first_frozen: last_layers says it already; choose one of the two",
+    ),
+    (
+        "method: {dora: {use_dora: false}}",
+        SuiteError,
+        "5:17: method.dora.use_dora: would undo dora; leave it out, or write method: lora",
+    ),
+    (
+        "method: {pissa: {init_lora_weights: gaussian}}",
+        SuiteError,
+        "5:18: method.pissa.init_lora_weights: would undo pissa; leave it out, or write method: lora",
+    ),
+    (
+        "method: {ia3: {target_modules: [k_proj], feedforward_modules: [fc2]}}",
+        SuiteError,
+        "5:42: method.ia3.feedforward_modules: 'fc2' is none of the target_modules; name it there too",
+    ),
+    (
+        "method: {ia3: {fan_in_fan_out: true}}",
+        SuiteError,
+        "5:16: method.ia3.fan_in_fan_out: unknown key; leave it out, it follows from the model",
+    ),
+    (
+        "method: {prompt_tuning: {}}\ntraining: {packing: true}",
+        SuiteError,
+        "6:12: training.packing: prompt_tuning stands before each row, and a packed row has several examples; "
+        "set packing: false",
+    ),
+    (
+        "method: {prompt_tuning: {prompt_tuning_init: TEXT}}",
+        SuiteError,
+        "5:26: method.prompt_tuning.prompt_tuning_init: there is no text to start from; "
+        "set prompt_tuning_init_text",
+    ),
+    (
+        "method: {prompt_tuning: {prompt_tuning_init_text: Answer.}}",
+        SuiteError,
+        "5:26: method.prompt_tuning.prompt_tuning_init_text: would not be read; set prompt_tuning_init: TEXT",
     ),
     (
         "method: {freeze: {last_layers: 0}}",
@@ -720,7 +950,7 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
     (
         "method: {lora: {init_lora_weights: eva}}",
         SuiteError,
-        "5:17: method.lora.init_lora_weights: expected true, false or one of gaussian, orthogonal, pissa, olora, "
+        "5:17: method.lora.init_lora_weights: expected true, false or one of gaussian, orthogonal, pissa, olora, pissa_niter_<n>, "
         "got the text 'eva'",
     ),
     (
@@ -831,7 +1061,8 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
     (
         "backend: trol",
         PluginError,
-        "5:1: backend: unknown backend 'trol'; known are outputs, torch",
+        "5:1: backend: unknown backend 'trol'; did you mean 'trl'? "
+        "known are llamafactory, outputs, torch, trl, unsloth",
     ),
     (
         ("full: {}", "full: {backend: outputs, method: lora}"),
@@ -900,8 +1131,9 @@ KEY_PATHS = [
     *(("data", key) for key in DataKeys.model_fields),
     *(("data", "train", key) for key in SourceKeys.model_fields),
     *(("training", key) for key in Training.model_fields),
+    *(("prompting", key) for key in PromptingKeys.model_fields),
     *(("generation", key) for key in Generation.model_fields),
-    *(("method", "lora", key) for key in Lora.model_fields),
+    *(("method", name, key) for name, section in METHODS.items() if section for key in section.model_fields),
     *(("method", "qlora", "quantization", key) for key in Quantization.model_fields),
     ("judges", 0, "reference", "against"),
     ("evaluators", 0, "bleu", "smooth_value"),
@@ -933,6 +1165,43 @@ def overlaid(below: Any, above: Any) -> Any:
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     return {**below, **{key: overlaid(below.get(key), value) for key, value in above.items()}}
+
+
+FROM_OTHER_TOOLS = [
+    ("cutoff_len: 9", "cutoff_len: unknown key; write prompting.max_length"),
+    ("lora_target: all", "lora_target: unknown key; write method.lora.target_modules"),
+    ("adapter: lora", "adapter: unknown key; write method"),
+    ("num_processes: 2", "num_processes: unknown key; write launch.num_processes"),
+    ("val_set_size: 9", "val_set_size: unknown key; write data.validation"),
+    ("load_in_4bit: true", "load_in_4bit: unknown key; write method.qlora.quantization.load_in_4bit"),
+    ("prompting: {sequence_len: 9}", "prompting.sequence_len: unknown key; did you mean 'max_length'?"),
+    (
+        "method: {lora: {lora_target: q}}",
+        "method.lora.lora_target: unknown key; did you mean 'target_modules'?",
+    ),
+    ("method: {qlora: {lora_r: 8}}", "method.qlora.lora_r: unknown key; write it below lora:, as r"),
+    (
+        "method: {lora: {target_modules: all}}",
+        "method.lora.target_modules: 'all' is the name of no module; did you mean 'all-linear'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "told"), FROM_OTHER_TOOLS)
+def test_what_another_tool_calls_so_says_what_it_is_here(folder: Path, written: str, told: str) -> None:
+    assert re.fullmatch(rf"suite\.yaml:5:\d+: {re.escape(told)}", str(complaint(f"{SMALLEST}{written}\n")))
+
+
+def test_other_tools_words_for_data_say_what_they_are_here(folder: Path) -> None:
+    for data, told in [
+        ("{train: rows.json, val_size: 9}", "data.val_size: unknown key; did you mean 'validation'?"),
+        (
+            "{train: {path: rows.json, format: sharegpt}}",
+            "data.train.format: unknown format 'sharegpt'; did you mean 'conversations'?",
+        ),
+    ]:
+        said = str(complaint(SMALLEST.replace("data: rows.json", f"data: {data}")))
+        assert re.fullmatch(rf"suite\.yaml:2:\d+: {re.escape(told)}", said)
 
 
 RENAMED = [(key, fix) for key, fix in Training.renamed.items()]
@@ -978,30 +1247,22 @@ def test_a_default_name_can_be_a_name(folder: Path) -> None:
         assert load_suite(Path(file)).name == name
 
 
-def test_loading_is_quick_and_imports_nothing_heavy(folder: Path) -> None:
+def test_loading_imports_nothing_heavy(folder: Path) -> None:
     Path("suite.yaml").write_text(SMALLEST)
     code = """
-import sys, time
-import pydantic, ruamel.yaml
+import sys
 from pathlib import Path
-start = time.process_time()
 from harness.suite import load_suite
 load_suite(Path("suite.yaml"))
-seconds = time.process_time() - start
 heavy = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate", "pandas",
          "openai", "scipy", "sacrebleu", "pyarrow")
-print(seconds, *(m for m in heavy if m in sys.modules))
+print(*(m for m in heavy if m in sys.modules))
 """
-    shown = [
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(3)
-    ]
-    assert {tuple(heavy) for _, *heavy in shown} == {()}
-    assert min(float(seconds) for seconds, *_ in shown) < 0.25
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == []
 
 
+OWN_TABLE = ("freeze", "ia3", "prompt_tuning")
 SECTIONS: dict[str, type[Section]] = {
     "Suite": SuiteKeys,
     "Candidate": CandidateKeys,
@@ -1012,10 +1273,11 @@ SECTIONS: dict[str, type[Section]] = {
     "training": Training,
     "generation": Generation,
     "judges": JudgeKeys,
+    "launch": LaunchKeys,
     "lora": Lora,
     "quantization": Quantization,
     "qlora": Qlora,
-    **{name: section for name, section in METHODS.items() if name == "freeze" and section},
+    **{name: section for name, section in METHODS.items() if name in OWN_TABLE and section},
 }
 
 
@@ -1040,8 +1302,49 @@ def documented(repo: Path, heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", part, re.MULTILINE))
 
 
+BACKENDS = {name: registry.find("backend", name).cls for name in ("torch", "trl", "unsloth", "llamafactory")}
+
+
+def honoured_by(key: str) -> str:
+    """Who honours a training key, as the table of keys is to say it."""
+    if key in READ_BY_HARNESS:
+        return "harness"
+    honour = [name for name, backend in BACKENDS.items() if key in backend.training_keys]
+    others = [name for name in BACKENDS if name not in honour]
+    who = f"all but {others[0]}" if len(others) == 1 else ", ".join(honour) if others else "all"
+    return f"{who}, predict" if key in READ_BY_PREDICT else who
+
+
 def test_the_readme_names_who_honours_each_training_key(repo: Path) -> None:
     text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
-    for key in Training.model_fields:
-        assert re.search(rf"^\| `{key}` \|.*\| torch[^|]*\|$", text, re.MULTILINE), key
+    told = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\| ([^|]+) \|$", text, re.MULTILINE))
+    assert {key: told[key] for key in Training.model_fields} == {
+        key: honoured_by(key) for key in Training.model_fields
+    }
     assert [key for key in Training.renamed if f"`{key}`" not in text] == []
+
+
+def test_the_readme_has_every_backend_with_its_methods_and_who_takes_a_launch(repo: Path) -> None:
+    assert {source.name for source in registry.known("backend")} == BACKENDS.keys()
+    text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]+) \|[^|]*\|[^|]*\|$", text, re.MULTILINE))
+    for name, backend in BACKENDS.items():
+        methods = [method for method in METHODS if method in backend.methods]
+        assert told[name] == ("all" if methods == list(METHODS) else ", ".join(methods)), name
+    launched = [name for name, backend in BACKENDS.items() if getattr(backend, "launch_keys", None)]
+    assert f"Backends that take it: {', '.join(launched)}." in text
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_readme_has_every_method_with_its_learning_rate(repo: Path, name: str) -> None:
+    text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
+    [rate] = re.findall(rf"^\| `{name}` \| [^|]+ \| (\S+) \| [^|]+ \|$", text, re.MULTILINE)
+    assert float(rate) == LEARNING_RATES[name]
+
+
+@pytest.mark.parametrize("name", LORA_PRESETS)
+def test_the_kin_of_lora_have_its_keys_and_one_other_default(name: str) -> None:
+    section = METHODS[name]
+    assert section is not None
+    defaults, plain = section().model_dump(), Lora().model_dump()
+    assert defaults == plain | LORA_PRESETS[name]

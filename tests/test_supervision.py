@@ -262,6 +262,113 @@ def test_truncation_keeps_the_bos() -> None:
     assert targets(tokenizer, row) == "9876543210<|eot|>"
 
 
+H2O = {
+    "text_prompt_start": "<|prompt|>",
+    "text_answer_separator": "<|answer|>",
+    "add_eos_token_to_prompt": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "end"),
+    [
+        ({}, "Sky?\n", "</s>"),
+        ({"text_answer_separator": "\n\n### Response:"}, "Sky?\n\n### Response:", "</s>"),
+        ({"text_prompt_start": "Q: ", "text_answer_separator": "\nA: "}, "Q: Sky?\nA:", "</s>"),
+        (H2O, "<|prompt|>Sky?</s><|answer|>", "</s>"),
+        ({**H2O, "add_eos_token_to_answer": False}, "<|prompt|>Sky?</s><|answer|>", ""),
+    ],
+)
+def test_plain_prompts_are_put_together_from_their_keys(keys: dict[str, Any], text: str, end: str) -> None:
+    tokenizer = tokenizer_of("bytes")
+    renderer = Renderer(tokenizer, Prompting("plain", **keys))
+    lead = " " if text.endswith("A:") else ""  # a space before an answer is part of its first token
+    assert renderer.prompt_text(user("Sky?")) == text
+    assert renderer.prompt_text((Message("system", "Be brief."), *user("Sky?"))) == "Be brief.\n\n" + text
+    earlier = conversation("Sky?", "Blue.", "Rose?")
+    assert renderer.prompt_text(earlier) == f"{text}{lead}Blue.{end}{text.replace('Sky?', 'Rose?')}"
+    assert renderer.end_of_turn == end
+    assert renderer.stop_token_ids == [tokenizer.eos_token_id]
+    row = renderer.encode(Example("1", earlier, "Red."))
+    assert targets(tokenizer, row) == f"{lead}Blue.{end}{lead}Red.{end}"
+
+
+def test_an_answer_that_is_nothing_at_all_leaves_no_target(chatml: Any) -> None:
+    renderer = Renderer(chatml, Prompting("plain", add_eos_token_to_answer=False))
+    assert not any(renderer.encode(Example("1", user("Sky?"), "")).supervised)
+
+
+CONFIGURATIONS = st.fixed_dictionaries(
+    {
+        "text_prompt_start": st.sampled_from(["", "<|prompt|>", "Q: "]),
+        "text_answer_separator": st.sampled_from(["\n", "<|answer|>", "\n\n### Response: "]),
+        "add_eos_token_to_prompt": st.booleans(),
+        "add_eos_token_to_answer": st.booleans(),
+        "max_length": st.integers(45, 120),
+        "max_length_prompt": st.none() | st.integers(32, 60),
+        "max_length_answer": st.none() | st.integers(1, 60),
+    }
+)
+TOKENIZERS = {
+    (kind, adds_bos): tokenizer_of(kind, LLAMA_3, adds_bos=adds_bos)
+    for kind in ("bytes", "metaspace")
+    for adds_bos in (False, True)
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    tokenizer=st.sampled_from(list(TOKENIZERS.values())),
+    template=st.sampled_from(["plain", "alpaca", "chat"]),
+    keys=CONFIGURATIONS,
+    question=st.text(st.characters(codec="utf-8", exclude_characters="<"), min_size=1, max_size=80),
+    answer=st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=80),
+    completion_only_loss=st.booleans(),
+)
+def test_the_invariants_of_a_row_hold_under_every_combination(
+    tokenizer: Any,
+    template: str,
+    keys: dict[str, Any],
+    question: str,
+    answer: str,
+    completion_only_loss: bool,
+) -> None:
+    if template != "plain":
+        keys = {key: value for key, value in keys.items() if key.startswith("max_length")}
+        keys = {**keys, "max_length": 400, "max_length_prompt": keys["max_length_prompt"] and 300}
+    limits = [keys["max_length"], keys["max_length_prompt"] or 10**6, keys["max_length_answer"] or 10**6]
+    renderer = Renderer(tokenizer, Prompting(template, **keys))
+    example = Example("1", user(question), answer)
+    row = renderer.encode(example, completion_only_loss=completion_only_loss)
+    scored = renderer.encode_reference(example.prompt, answer)
+    prompt = renderer.prompt_ids(example.prompt)
+    unlimited = Renderer(tokenizer, Prompting(template, **{**keys, "max_length": 10**6, **NO_LIMITS}))
+    whole = unlimited.encode_reference(example.prompt, answer)
+    bos, ends = tokenizer.bos_token_id, keys.get("add_eos_token_to_answer", True)
+    in_prompt = len(scored.supervised) - sum(scored.supervised)
+
+    assert scored.input_ids == row.input_ids  # scored on the very tokens that are trained on
+    assert len(row.input_ids) <= limits[0]
+    assert in_prompt <= len(prompt) <= limits[1]
+    assert sum(scored.supervised) <= limits[2]
+    assert row.truncated == scored.truncated == (len(row.input_ids) < len(whole.input_ids))
+    assert row.input_ids[:1].count(bos) == whole.input_ids[:1].count(bos)
+    assert row.input_ids[1:].count(bos) == 0
+    if len(prompt) + sum(scored.supervised) <= limits[0]:
+        assert row.input_ids[: len(prompt)] == prompt  # what generation starts from
+    answer_ids = whole.input_ids[len(whole.supervised) - sum(whole.supervised) :]
+    kept = row.input_ids[in_prompt:]
+    assert kept == answer_ids[: len(kept)]  # an answer loses its end alone
+    if ends and len(kept) == len(answer_ids):
+        assert row.input_ids[-1] in renderer.stop_token_ids
+    assert completion_only_loss is False or row.supervised == scored.supervised
+    assert completion_only_loss or all(row.supervised[1:])
+    assert any(scored.supervised) == bool(answer_ids)
+
+
+NO_LIMITS = {"max_length_prompt": None, "max_length_answer": None}
+
+
 def test_a_system_message_takes_the_preambles_place(chatml: Any) -> None:
     renderer = Renderer(chatml, Prompting("alpaca", "", 512))
     text = renderer.prompt_text((Message("system", "Be brief."), *user("Sky?")))
@@ -311,9 +418,25 @@ BYTES = tokenizer_of("bytes")
         ),
         (BYTES, Prompting("jinja", "{{ 1 + messages }}"), InputError, "refuses a conversation of user"),
         (BYTES, Prompting("alpaca", "", 20), DataError, "prompting.max_length: max_length 20 is too small"),
+        (
+            BYTES,
+            Prompting("alpaca", max_length_prompt=20),
+            DataError,
+            "prompting.max_length_prompt: max_length_prompt 20 is too small: the template alone takes",
+        ),
         (no_eos(), Prompting("jinja", QUESTION_ONLY), ModelError, "no end-of-sequence token"),
     ],
-    ids=["no chat template", "syntax", "refused", "sandbox", "lost prompt", "type", "too short", "no eos"],
+    ids=[
+        "no chat template",
+        "syntax",
+        "refused",
+        "sandbox",
+        "lost prompt",
+        "type",
+        "too short",
+        "prompt too short",
+        "no eos",
+    ],
 )
 def test_what_cannot_be_rendered_says_why(
     tokenizer: Any, prompting: Prompting, kind: type[InputError], says: str

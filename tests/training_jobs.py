@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.modeling.training_settings import KEYS
 from harness.protocols import TrainJob, TrainOutcome
 from harness.records import Example, Message, Method, ModelRef, Prompting, from_json, to_json, write_jsonl
 from harness.suite.settings import Training
@@ -22,6 +24,16 @@ METHODS = {
     "nf4": Method("qlora", {"lora": LORA, "quantization": NF4}),
     "int8": Method("qlora", {"lora": LORA, "quantization": {"load_in_8bit": True}}),
 }
+EVERY_METHOD = METHODS | {
+    "first_frozen": Method("freeze", {"first_frozen": 1, "embeddings": True, "head": True}),
+    "dora": Method("dora", LORA),
+    "rslora": Method("rslora", LORA),
+    "pissa": Method("pissa", LORA),
+    "ia3": Method("ia3"),
+    "prompt_tuning": Method("prompt_tuning", {"num_virtual_tokens": 5, "prompt_tuning_init": "SAMPLE_VOCAB"}),
+    "fp4": Method("qlora", {"lora": LORA, "quantization": NF4 | {"bnb_4bit_quant_type": "fp4"}}),
+    "nf4-dora": Method("qlora", {"lora": LORA | {"use_dora": True}, "quantization": NF4}),
+}
 
 
 def examples(rows: list[dict[str, str]]) -> list[Example]:
@@ -34,6 +46,11 @@ def examples(rows: list[dict[str, str]]) -> list[Example]:
     ]
 
 
+def training_defaults() -> dict[str, Any]:
+    """What a suite that says nothing of training tells a backend, but for the learning rate."""
+    return {key: value for key, value in Training().model_dump().items() if key in KEYS}
+
+
 def make_job(out: Path, model: Path, rows: list[dict[str, str]], method: Method, **training: Any) -> TrainJob:
     """A job over 19 rows, 5 more for validation, with its data files beside `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -43,7 +60,7 @@ def make_job(out: Path, model: Path, rows: list[dict[str, str]], method: Method,
     return TrainJob(
         model=ModelRef(str(model)),
         method=method,
-        training={**Training().model_dump(), "learning_rate": 1e-3, "validation_samples": 1, **training},
+        training={**training_defaults(), "learning_rate": 1e-3, "validation_samples": 1, **training},
         prompting=Prompting(max_length=128),
         generation={"max_new_tokens": 4},
         seed=0,
@@ -61,6 +78,20 @@ def train(job: TrainJob) -> TrainOutcome:
 
     torch.set_num_threads(1)
     return Torch().train(job)
+
+
+def require_best_weights(trained: Callable[..., tuple[TrainOutcome, str]]) -> tuple[TrainOutcome, str]:
+    """That the weights of an early best step are kept: outcome and digest of a training with such a step.
+
+    `trained(name, **training)` trains where the best step is an early one, and returns outcome and digest.
+    """
+    best, kept = trained("best")
+    last, replaced = trained("last", load_best_model_at_end=False)
+    assert best.best_step == last.best_step
+    assert 0 < (best.best_step or 0) < best.steps == last.steps
+    _, stopped_there = trained("short", max_steps=best.best_step)
+    assert kept == stopped_there != replaced
+    return best, kept
 
 
 def weights_digest(out: Path) -> str:

@@ -13,10 +13,11 @@ from harness.records import ModelRef, Prompting
 
 @dataclass(frozen=True)
 class Torch:
-    """Plain PyTorch: full, freeze, lora and qlora on one GPU or the CPU."""
+    """Plain PyTorch, for every method, on one GPU or the CPU."""
 
     training_keys: ClassVar[frozenset[str]] = KEYS
     methods: ClassVar[frozenset[str]] = METHODS
+    launch_keys: ClassVar[frozenset[str]] = frozenset({"num_processes"})
 
     def train(self, job: TrainJob) -> TrainOutcome:
         """Train, or go on from the checkpoint that an earlier attempt left in `job.out`."""
@@ -29,11 +30,13 @@ class Torch:
         from harness.modeling.artifacts import load_trained
         from harness.modeling.devices import pick_device
         from harness.modeling.language_model import TransformersLanguageModel
-        from harness.modeling.loading import load_model, load_tokenizer
+        from harness.modeling.loading import fit_vocabulary, load_model, load_tokenizer
 
         device = pick_device()
         base_tokenizer = load_tokenizer(model)
         if trained is None:
-            return TransformersLanguageModel(load_model(model, device=device), base_tokenizer, prompting)
+            base = load_model(model, device=device)
+            fit_vocabulary(base_tokenizer, base)
+            return TransformersLanguageModel(base, base_tokenizer, prompting)
         tuned, tokenizer = load_trained(model, trained / "model", device)
         return TransformersLanguageModel(tuned, tokenizer, prompting, base_tokenizer)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from harness.records import Example, Message, Messages, to_json
+from harness.records import Example, Message, Messages
+from harness.store import canonical
 
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 FOLDED = re.escape(".,;:!?\"'`()[]{}‘’“”„«»–—·、。")
@@ -23,18 +23,13 @@ IN_WORD = re.compile(r"(?<=[^\W\d_])[-'’](?=[^\W\d_])")
 """Hyphens and apostrophes inside words: well-known, don't."""
 
 
-def canonical_json(value: object) -> str:
-    """One text for equal values: sorted keys, no spaces."""
-    return json.dumps(to_json(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
 def make_example(prompt: Iterable[Message], reference: str) -> Example:
     """An Example whose id is the first 12 hex digits of the sha256 of its content.
 
     UnicodeEncodeError if a text holds a lone surrogate, which no UTF-8 file can.
     """
     messages: Messages = tuple(prompt)
-    content = canonical_json({"prompt": messages, "reference": reference}).encode()
+    content = canonical({"prompt": messages, "reference": reference}).encode()
     return Example(hashlib.sha256(content).hexdigest()[:12], messages, reference)
 
 
@@ -53,7 +48,7 @@ def examples_digest(examples: Iterable[Example]) -> str:
     """sha256 over the examples' canonical JSON, one a line, in order."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(canonical_json(example).encode() + b"\n")
+        digest.update(canonical(example).encode() + b"\n")
     return digest.hexdigest()
 
 

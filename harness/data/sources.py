@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.data import textfiles
 from harness.data.textfiles import Table
-from harness.errors import DataError
+from harness.errors import DataError, first_line
 
 FILE_KINDS = (*textfiles.PARSERS, ".parquet")
 SPLIT_NAME = re.compile(r"(train|training|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE)
@@ -126,7 +126,7 @@ def _parquet(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"not Parquet: {_reason(error)}", where=display(path)) from error
+        raise DataError(f"not Parquet: {first_line(error)}", where=display(path)) from error
 
 
 def _read_saved(spec: SourceSpec) -> Table:
@@ -135,7 +135,9 @@ def _read_saved(spec: SourceSpec) -> Table:
     try:
         loaded: Dataset | DatasetDict = load_from_disk(spec.path)
     except (OSError, ValueError, KeyError, TypeError) as error:  # a file is missing, or is not what it was
-        raise DataError(f"`datasets` cannot load the folder: {_reason(error)}", where=spec.where) from error
+        raise DataError(
+            f"`datasets` cannot load the folder: {first_line(error)}", where=spec.where
+        ) from error
     if isinstance(loaded, DatasetDict):
         loaded = loaded[choose_split(spec, list(loaded))]
     return _some_rows(Table(spec.where, loaded.to_list()))
@@ -159,7 +161,7 @@ def _read_hub(spec: SourceSpec) -> Table:
     except (DatasetsError, OSError, ValueError) as error:
         fix = "check the id, name, split and revision, HF_TOKEN and the network, or give a local path"
         raise DataError(
-            f"cannot be loaded from the Hub: {_reason(error)}", where=spec.where, fix=fix
+            f"cannot be loaded from the Hub: {first_line(error)}", where=spec.where, fix=fix
         ) from error
     return _some_rows(Table(spec.where, loaded.to_list()))
 
@@ -168,7 +170,3 @@ def _some_rows(table: Table) -> Table:
     if not table.rows:
         raise DataError("has no rows", where=table.where, fix="give a dataset with at least one row")
     return table
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError
+from harness.errors import DataError, first_line
 
 Row = dict[str, Any]
 WHITESPACE = " \t\r\n"
@@ -89,7 +89,7 @@ def _parse_json(text: str, where: str, torn: bool) -> Table:
         place = f"{where}:{error.lineno}:{error.colno}"
         raise DataError(f"not JSON: {error.msg}", where=place) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON that can be read: {_first_line(error)}", where=where) from error
+        raise DataError(f"not JSON that can be read: {first_line(error)}", where=where) from error
     rows = _only_list(value, where) if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise DataError(f"holds {_kind(value)}, not rows", where=where, fix="give an array of objects")
@@ -148,7 +148,7 @@ def _parse_jsonl(text: str, where: str, torn: bool) -> Table:
             fix = "a JSON array belongs into a .json file" if line.strip() == "[" else ""
             raise DataError(f"not JSON: {error.msg} at column {error.colno}", where=place, fix=fix) from error
         except (ValueError, RecursionError) as error:
-            raise DataError(f"not JSON that can be read: {_first_line(error)}", where=place) from error
+            raise DataError(f"not JSON that can be read: {first_line(error)}", where=place) from error
         rows.append(_check_row(row, place))
         numbers.append(number)
     return Table(where, rows, numbers, whole=not torn)
@@ -221,10 +221,6 @@ def _check_row(row: Any, place: str) -> Row:
 def _kind(value: Any) -> str:
     names = {list: "a list", dict: "an object", str: "a string", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 PARSERS: dict[str, Callable[[str, str, bool], Table]] = {

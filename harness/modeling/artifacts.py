@@ -3,7 +3,7 @@
 model/method.json                     the method and the seed it was prepared with
 model/{tokenizer,chat_template,...}   a pad token that was added stays
 model/model.safetensors, config.json  full and freeze: a model like any other
-model/adapter_*.{safetensors,json}    lora and qlora: the adapter, as peft writes it
+model/adapter_*.{safetensors,json}    an adapter, as peft writes it
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.modeling.adapters import load_adapter, prepare_quantized, save_adapter
+from harness.modeling.adapter_files import load_adapter, save_adapter
+from harness.modeling.adapters import prepare_quantized
 from harness.modeling.devices import compute_dtype
-from harness.modeling.loading import ensure_pad_token, load_model, load_tokenizer
-from harness.modeling.methods import quantization
-from harness.modeling.random_state import seed_everything
+from harness.modeling.loading import ensure_pad_token, load_config, load_model, load_tokenizer
+from harness.modeling.methods import quantization, require_base
 from harness.modeling.training_settings import ADAPTERS
 from harness.records import Method, ModelRef, from_json, read_json, write_json
 
@@ -57,7 +57,6 @@ def load_trained(
     model = load_base(base, load_tokenizer(base), method, device=device, dtype=dtype)
     if method.name == "qlora":
         model = prepare_quantized(model)
-    seed_everything(saved["seed"])
     return load_adapter(model, folder).eval(), load_tokenizer(ModelRef(str(folder)))
 
 
@@ -70,6 +69,7 @@ def load_base(
     dtype: torch.dtype,
 ) -> PreTrainedModel:
     """The base as the method trains it: quantised where it says so, with a pad token of its own."""
+    require_base(load_config(base), method)
     model = load_model(base, device=device, dtype=dtype, quantization=quantization(method))
     ensure_pad_token(tokenizer, model)
     return model

@@ -12,33 +12,67 @@ import torch
 
 from harness.modeling.supervision import Encoded
 
+IGNORED = -100
+"""The label that every loss of transformers passes over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows: three tensors of shape (rows, length).
+    """Right-padded rows: tensors of shape (rows, length).
 
-    There are no position ids: with padding on the right every model's own default is right, and some
-    architectures (BLOOM, MPT) take none.
+    Rows that are not packed have no position ids: with padding on the right every model's own default is
+    right, and some architectures (BLOOM, MPT) take none. Packed rows have position ids and no mask: from
+    positions that start again transformers makes the block-diagonal mask, or a kernel for sequences of
+    unequal length, but only where there is no mask of another kind.
     """
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
     targets: torch.Tensor
     """True where the token is to be predicted from those before it."""
+    attention_mask: torch.Tensor | None = None
+    position_ids: torch.Tensor | None = None
+
+    def model_inputs(self) -> dict[str, torch.Tensor]:
+        """Keyword arguments of a model's forward pass."""
+        inputs = {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "position_ids": self.position_ids,
+        }
+        return {name: tensor for name, tensor in inputs.items() if tensor is not None}
 
 
 def collate(rows: Sequence[Encoded], pad_id: int, *, device: torch.device) -> Batch:
-    """The rows padded on the right to the longest of them."""
+    """The rows padded on the right to the longest of them; all of them packed, or none."""
     length = max(len(row.input_ids) for row in rows)
     ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), length), dtype=torch.long)
     targets = torch.zeros((len(rows), length), dtype=torch.bool)
     for i, row in enumerate(rows):
         end = len(row.input_ids)
         ids[i, :end] = torch.tensor(row.input_ids)
-        mask[i, :end] = 1
         targets[i, :end] = torch.tensor(row.supervised)
-    return Batch(ids.to(device), mask.to(device), targets.to(device))
+    if any(row.segments for row in rows):
+        return Batch(ids.to(device), targets.to(device), position_ids=_positions(rows, length).to(device))
+    lengths = torch.tensor([len(row.input_ids) for row in rows])
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    for i, row in enumerate(rows):
+        mask[i, list(row.hidden)] = 0
+    return Batch(ids.to(device), targets.to(device), attention_mask=mask.to(device))
+
+
+def labels(row: Encoded) -> list[int]:
+    """A row's labels as transformers' losses take them: the ids that are targets, IGNORED elsewhere."""
+    pairs = zip(row.input_ids, row.supervised, strict=True)
+    return [token if wanted else IGNORED for token, wanted in pairs]
+
+
+def _positions(rows: Sequence[Encoded], length: int) -> torch.Tensor:
+    """Positions that start at 0 in each part of each row; the padding is one more part."""
+    positions = torch.empty((len(rows), length), dtype=torch.long)
+    for i, row in enumerate(rows):
+        parts = [*row.segments, length - len(row.input_ids)]
+        positions[i] = torch.cat([torch.arange(part) for part in parts])
+    return positions
 
 
 def pad_prompts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 
@@ -16,6 +18,15 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def computes_in(bf16: bool | None, fp16: bool, device: torch.device) -> torch.dtype:
+    """The dtype that a training with these settings computes in; `bf16` None: where the hardware has it."""
+    if fp16:
+        return torch.float16
+    if bf16 is None:
+        return compute_dtype(device)
+    return torch.bfloat16 if bf16 else torch.float32
+
+
 def device_name(device: torch.device) -> str:
     """`cpu`, or a GPU's product name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -28,4 +39,12 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def autocast(device: torch.device, compute_dtype: torch.dtype) -> torch.autocast:
     """Computation in `compute_dtype`; float32 means that nothing is cast."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute_dtype == torch.bfloat16)
+    half = compute_dtype != torch.float32
+    return torch.autocast(device.type, dtype=compute_dtype if half else torch.bfloat16, enabled=half)
+
+
+def release_memory() -> None:
+    """Give memory that nothing refers to any more back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

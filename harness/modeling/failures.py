@@ -21,23 +21,21 @@ _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|
 _NAMED_EXAMPLES = 8
 
 
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or the name of its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
-
-
 @contextmanager
 def memory_errors_explained(where: str, fix: str) -> Iterator[None]:
     """Turn any way of running out of memory into OutOfMemory."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(f"{where}: out of memory; {fix}") from error
-    except RuntimeError as error:
-        if not _NO_MEMORY.search(str(error)):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemory(f"{where}: out of memory; {fix}") from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is one of the ways in which torch says that memory ran out."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None)
 
 
 def require_finite(step: int, name: str, value: float, example_ids: Sequence[str] = ()) -> None:

@@ -23,6 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from harness.modeling.adapter_files import virtual_tokens
 from harness.modeling.batching import pad_prompts
 
 SEARCH_KEYS = frozenset(
@@ -93,7 +94,7 @@ class Decoder:
         with _neutral_defaults(core):
             output = core.generate(
                 input_ids=ids,
-                attention_mask=mask,
+                **_inputs(model, core, ids, mask),
                 generation_config=self._config(limit),
                 logits_processor=processors,
             )
@@ -115,6 +116,25 @@ class Decoder:
     def _until_stop(self, ids: list[int]) -> list[int]:
         end = next((i + 1 for i, token in enumerate(ids) if token in self._stop_ids), len(ids))
         return ids[:end]
+
+
+def _inputs(
+    model: PreTrainedModel, core: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The mask, and for prompt tuning the embeddings that the first forward pass reads instead of the ids.
+
+    The virtual tokens stand right before each prompt, as in training, so behind the padding on its left;
+    peft's own generate puts them before the padding, and answers would depend on the batch.
+    """
+    count = virtual_tokens(model)
+    if count == 0:
+        return {"attention_mask": mask}
+    prompt = model.get_prompt(batch_size=len(ids))
+    embedded = core.get_input_embeddings()(ids)
+    kind = torch.cat([mask.new_ones(len(ids), count), 2 * mask], dim=1)  # 0 padding, 1 virtual, 2 prompt
+    order = kind.argsort(dim=1, stable=True)
+    joined = torch.cat([prompt.to(embedded), embedded], dim=1).take_along_dim(order[:, :, None], dim=1)
+    return {"inputs_embeds": joined, "attention_mask": kind.take_along_dim(order, dim=1).clamp(max=1)}
 
 
 @contextmanager

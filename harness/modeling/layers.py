@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 from torch import nn
@@ -10,6 +11,8 @@ from transformers import PreTrainedModel
 from harness.errors import ModelError
 
 Part = Literal["embeddings", "layers", "head"]
+EXPERT_DIMENSIONS = 3
+"""Of a weight that holds the matrices of all experts of a layer: (experts, rows, columns)."""
 
 
 def decoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
@@ -62,3 +65,22 @@ def is_tied(model: PreTrainedModel) -> bool:
     """Whether the input embeddings and the output projection are one tensor."""
     output = model.get_output_embeddings()
     return output is not None and output.weight is model.get_input_embeddings().weight
+
+
+def backward_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The decoder layers that a gradient passes through: from the first trained one up.
+
+    All of them where something below is trained, such as embeddings or a soft prompt.
+    """
+    parts = part_of_parameters(model)
+    layers = list(decoder_layers(model)[1])
+    if any(p.requires_grad and parts[name] == "embeddings" for name, p in model.named_parameters()):
+        return layers
+    trained = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    return layers[trained.index(True) :] if any(trained) else []
+
+
+def element_count(parameter: nn.Parameter) -> int:
+    """Elements of a weight, also of one that bitsandbytes packs two into a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else prod(state.shape)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from harness.errors import StageError
+from harness.modeling.adapter_files import virtual_tokens
 from harness.modeling.batching import Batch
 
 TARGETS_AT_ONCE = 1024
@@ -44,8 +45,11 @@ def token_losses(model: nn.Module, batch: Batch) -> TokenLosses:
     predicts = batch.targets.roll(-1, dims=1)
     predicts[:, -1] = False  # targets[:, 0] came round; it has no token before it
     row, column = predicts.nonzero(as_tuple=True)
-    with _logits_only_at(model, row, column, batch.input_ids.shape) as calls:
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    # Trained embeddings of prompt tuning stand before each row and move all that follows.
+    first = virtual_tokens(model)
+    rows, length = batch.input_ids.shape
+    with _logits_only_at(model, row, column + first, torch.Size((rows, length + first))) as calls:
+        output = model(**batch.model_inputs(), use_cache=False)
     if len(calls) != 1:
         raise StageError(
             f"{type(model).__name__} called its output embedding {len(calls)} times instead of once"

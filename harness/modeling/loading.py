@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import safetensors
 import torch
+from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,11 +26,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.quantizers import AutoHfQuantizer
 from transformers.utils import logging as transformers_logging
 
-from harness.errors import ModelError
+from harness.errors import ModelError, first_line
 from harness.modeling.devices import compute_dtype
-from harness.modeling.failures import first_line, memory_errors_explained
+from harness.modeling.failures import memory_errors_explained
 from harness.records import ModelRef, Prompting
 
 T = TypeVar("T")
@@ -70,13 +72,15 @@ def load_model(
 
     `dtype` is that of the weights, by default `compute_dtype(device)`. `quantization` holds keys of
     BitsAndBytesConfig; its compute dtype defaults to `dtype`. Attention is SDPA where the architecture
-    allows it (Gemma 2, whose scores are capped, does not). Raises ModelError.
+    allows it (Gemma 2, whose scores are capped, does not). A checkpoint that is quantised already stays as it
+    is. Raises ModelError.
     """
     dtype = dtype or compute_dtype(device)
-    config = load_config(model)
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", True):
-        what = f"{config.model_type} reads in both directions: it would see the tokens it is to predict"
-        raise ModelError(what, where=_shown(model), fix="choose a causal language model")
+    own = own_quantization(_causal_config(model))
+    # Even None would stand for the quantisation that a checkpoint has of its own.
+    asked = (
+        {} if own or not quantization else {"quantization_config": _quantization_config(quantization, dtype)}
+    )
     loaded, report = _one_line(
         model,
         "it cannot be loaded",
@@ -84,7 +88,7 @@ def load_model(
             model.name_or_path,
             revision=model.revision,
             dtype=dtype,
-            quantization_config=_quantization_config(quantization, dtype),
+            **asked,
             device_map={"": device},
             use_safetensors=True,
             trust_remote_code=False,
@@ -96,12 +100,78 @@ def load_model(
         raise ModelError(
             f"its weights lack {len(invented)} tensors, {invented[0]} first", where=_shown(model)
         )
+    _require_whole_head(loaded)
     return loaded
 
 
-def _quantization_config(options: Mapping[str, Any] | None, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    if options is None:
-        return None
+def load_skeleton(model: ModelRef, quantization: Mapping[str, Any] | None = None) -> PreTrainedModel:
+    """The model as `load_model` makes it, but on torch's meta device: names and shapes without weights.
+
+    Takes a second or so whatever the model's size, and reads its config alone. Raises ModelError.
+    """
+    config = _causal_config(model)
+
+    def build() -> PreTrainedModel:
+        with torch.device("meta"):
+            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if quantization is not None:
+            options = _quantization_config(quantization, torch.get_default_dtype())
+            quantizer = AutoHfQuantizer.from_config(options, pre_quantized=False)
+            quantizer.validate_environment()
+            quantizer.preprocess_model(model=skeleton, device_map=None)
+            quantizer.postprocess_model(skeleton)
+            _without_codes(skeleton)
+        return skeleton
+
+    built: PreTrainedModel = _one_line(model, "it cannot be built", build)
+    _require_whole_head(built)
+    return built
+
+
+def _require_whole_head(model: PreTrainedModel) -> None:
+    # It cannot grow with the vocabulary any more, and where it is tied bitsandbytes fails at the first pass.
+    if isinstance(model.get_output_embeddings(), Linear4bit | Linear8bitLt):
+        raise ModelError(
+            "quantization: llm_int8_skip_modules leaves out the output layer, which must not be quantised",
+            fix="add lm_head to it: the list replaces the default one",
+        )
+
+
+def _without_codes(skeleton: PreTrainedModel) -> None:
+    """Let the weights of a quantised skeleton pass for plain ones: there is nothing to dequantise in them.
+
+    DoRA takes the norms of the weights it starts from, and peft knows them by the name of their class.
+    """
+    for module in skeleton.modules():
+        if isinstance(module, Linear4bit):
+            module.weight.__class__ = _Skeleton4bit
+        elif isinstance(module, Linear8bitLt):
+            module.weight.__class__ = _Skeleton8bit
+
+
+class _Skeleton4bit(Params4bit):  # type: ignore[misc]
+    pass
+
+
+class _Skeleton8bit(Int8Params):  # type: ignore[misc]
+    pass
+
+
+def _causal_config(model: ModelRef) -> PretrainedConfig:
+    config = load_config(model)
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", True):
+        what = f"{config.model_type} reads in both directions: it would see the tokens it is to predict"
+        raise ModelError(what, where=_shown(model), fix="choose a causal language model")
+    return config
+
+
+def own_quantization(config: PretrainedConfig) -> Mapping[str, Any] | None:
+    """The quantisation that a checkpoint was saved with; None for one in floating point."""
+    own = getattr(config, "quantization_config", None)
+    return own if own is None or isinstance(own, Mapping) else own.to_dict()
+
+
+def _quantization_config(options: Mapping[str, Any], dtype: torch.dtype) -> BitsAndBytesConfig:
     return BitsAndBytesConfig(**{"bnb_4bit_compute_dtype": dtype, **options})
 
 
@@ -149,10 +219,20 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def max_positions(config: PretrainedConfig) -> int | None:
-    """The longest sequence the model has positions for; None where it sets no limit (BLOOM, Mamba)."""
+    """The longest sequence the model has positions for; None where it sets no limit (BLOOM, Mamba).
+
+    Positions that `reserve_positions` has taken are not counted.
+    """
     text = config.get_text_config(decoder=True)
     limit = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
-    return limit if isinstance(limit, int) and limit > 0 else None
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    return limit - int(getattr(text, "reserved_positions", 0))
+
+
+def reserve_positions(config: PretrainedConfig, count: int) -> None:
+    """Note that `count` positions of every sequence are taken by something that is no token of its row."""
+    config.get_text_config(decoder=True).reserved_positions = count
 
 
 def within_positions(prompting: Prompting, config: PretrainedConfig) -> Prompting:
@@ -167,12 +247,25 @@ def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel)
     Never the end-of-sequence token, whose label must survive. Input and output embeddings grow only
     when the vocabulary outgrows them; new rows are the mean of the old ones.
     """
+    fit_vocabulary(tokenizer, model)
     if tokenizer.pad_token_id is not None:
         return False
     tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     _grow_embeddings(model, len(tokenizer))
     model.config.get_text_config(decoder=True).pad_token_id = tokenizer.pad_token_id
     return True
+
+
+def fit_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Give tokens that were added to the tokenizer alone an embedding: the mean of the others."""
+    old = model.get_input_embeddings().weight.shape[0]
+    _grow_embeddings(model, len(tokenizer))
+    model.added_tokens = list(range(old, len(tokenizer)))
+
+
+def added_tokens(model: PreTrainedModel) -> list[int]:
+    """The ids that `fit_vocabulary` gave an embedding, so that nothing is known of them yet."""
+    return list(getattr(model, "added_tokens", ()))
 
 
 def _grow_embeddings(model: PreTrainedModel, size: int) -> None:

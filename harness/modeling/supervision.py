@@ -16,32 +16,9 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from harness.errors import DataError, InputError, ModelError
+from harness.modeling.prompt_templates import template_source, template_variables
 from harness.records import Example, Message, Prompting
 
-# The wording of Stanford Alpaca's prompt without input; a system message takes the preamble's place.
-ALPACA_TEMPLATE = """\
-{%- if messages[0].role == 'system' -%}
-{{ messages[0].content }}
-{%- else -%}
-Below is an instruction that describes a task. Write a response that appropriately completes the request.
-{%- endif -%}
-{%- for message in messages -%}
-{%- if message.role == 'assistant' -%}
-{{ '\n\n### Response:\n' + message.content + eos_token }}
-{%- elif message.role != 'system' -%}
-{{ ('\n\n### Instruction:\n' if message.role == 'user' else '\n\n### Input:\n') + message.content }}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{ '\n\n### Response:\n' }}
-{%- endif -%}
-"""
-# Chat templates that write today's date would make a suite's prompts differ from one day to the next. Theirs
-# is the function this macro hides; the date is the one that Llama 3's template falls back to.
-FIXED_DATE = (
-    "{% macro strftime_now(layout) %}{{ layout | replace('%Y', '2024') | replace('%m', '07')"
-    " | replace('%d', '26') | replace('%B', 'July') | replace('%b', 'Jul') }}{% endmacro %}"
-)
 PROBE_QUESTION = Message("user", "Zqx7vKp2")
 PROBE_ANSWER = Message("assistant", "Kvw9tRm4")
 
@@ -50,54 +27,63 @@ PROBE_ANSWER = Message("assistant", "Kvw9tRm4")
 class Encoded:
     """One row. `supervised[i]` is True where token i is a target, to be predicted from tokens 0..i-1.
 
-    A `truncated` row was longer than max_length and lost part of its prompt or of its answer.
+    A `truncated` row was longer than a limit and lost part of its prompt or of its answer. A packed row
+    (see packing.py) has the lengths of its parts in `segments`. Attention does not see the tokens `hidden`.
     """
 
     example_id: str
     input_ids: list[int]
     supervised: list[bool]
     truncated: bool = False
+    segments: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
     """What a template writes around an answer, if it is one that renders answers at all.
 
-    `lead` (spaces) and `trail` are text that the model has to write, `stop` is the token that ends the turn.
+    `lead` (spaces) and `trail` are text that the model has to write, `stop` is the token that ends the turn
+    and `written` whether it stands behind answers at all.
     """
 
     rendered: bool
     lead: str
     trail: str
     stop: str
+    written: bool
 
 
 class Renderer:
     """A tokenizer and a prompt template, as one function from messages to ids.
 
     Raises InputError for a template that cannot be used, ModelError for a tokenizer without any token
-    that could end an answer, DataError where `max_length` has no room for the template itself.
+    that could end an answer, DataError where a limit has no room for the template itself.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompting: Prompting) -> None:
         self._tokenizer = tokenizer
-        self._template = _template_source(tokenizer, prompting)
+        self._template = template_source(tokenizer, prompting)
+        self._variables = template_variables(prompting)
+        self._prompting = prompting
         self._max_length = prompting.max_length
         # A chat template writes its own BOS; to any other text the tokenizer would put it in front.
         self._bos = None if prompting.template == "chat" else _automatic_bos(tokenizer)
         self._turn = self._probe_turn()
-        overhead = len(self.prompt_ids([Message("user", "a")]))
-        if self._max_length < overhead + 2:
-            raise DataError(
-                f"max_length {self._max_length} is too small: the template alone takes {overhead} tokens",
-                where="prompting.max_length",
-                fix="raise it",
-            )
+        overhead = len(self._ids(self.prompt_text([Message("user", "a")])))
+        self._require_room("max_length", overhead + 2, overhead)
+        self._require_room("max_length_prompt", overhead, overhead)
+
+    def _require_room(self, key: str, needed: int, overhead: int) -> None:
+        limit = getattr(self._prompting, key)
+        if limit is not None and limit < needed:
+            what = f"{key} {limit} is too small: the template alone takes {overhead} tokens"
+            raise DataError(what, where=f"prompting.{key}", fix="raise it")
 
     @property
     def end_of_turn(self) -> str:
         """What follows an answer, up to and including the token that ends it."""
-        return self._turn.trail + self._turn.stop
+        return self._turn.trail + (self._turn.stop if self._turn.written else "")
 
     @cached_property
     def stop_token_ids(self) -> list[int]:
@@ -121,8 +107,9 @@ class Renderer:
         return text[: text.rindex(PROBE_ANSWER.content)].removesuffix(self._turn.lead)
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """The ids of `prompt_text`, with at most one leading BOS; never truncated."""
-        return self._ids(self.prompt_text(messages))
+        """The ids of `prompt_text`, with at most one leading BOS; the last `max_length_prompt` of them."""
+        ids = self._ids(self.prompt_text(messages))
+        return self._last(ids, [False] * len(ids), self._prompting.max_length_prompt)[0]
 
     def answer_text(self, ids: Sequence[int]) -> str:
         """The answer that generated ids spell, up to the first stop token, without the template's text."""
@@ -159,22 +146,30 @@ class Renderer:
         return self._row("", prompt, [False] * len(prompt), self._answer_ids(text, prompt, reference))
 
     def _row(self, example_id: str, prompt: list[int], targets: list[bool], answer: list[int]) -> Encoded:
-        """Prompt and answer joined and cut to max_length, the answer last.
+        """Prompt and answer, cut to the limits of each and joined.
 
-        The prompt is cut from its left, down to a quarter of max_length, before the answer is cut from its
-        right; a leading BOS stays, for some models are lost without it.
+        What is then still longer than max_length loses from the prompt's left, down to a quarter of
+        max_length, before it loses from the answer's right.
         """
-        limit, truncated = self._max_length, len(prompt) + len(answer) > self._max_length
-        if truncated:
+        whole, limit = len(prompt) + len(answer), self._max_length
+        prompt, targets = self._last(prompt, targets, self._prompting.max_length_prompt)
+        answer = answer[: self._prompting.max_length_answer]
+        if len(prompt) + len(answer) > limit:
             keep = min(len(prompt), max(1, limit // 4, limit - len(answer)))
-            bos = keep > 1 and prompt[0] == self._tokenizer.bos_token_id
-            start = len(prompt) - keep
-            head = prompt[:1] if bos else prompt[start : start + 1]
-            prompt, targets = head + prompt[start + 1 :], targets[start:]
+            prompt, targets = self._last(prompt, targets, keep)
             answer = answer[: limit - keep]
         supervised = targets + [True] * len(answer)
         supervised[0] = False  # nothing stands before the first token that could predict it
-        return Encoded(example_id, prompt + answer, supervised, truncated)
+        return Encoded(example_id, prompt + answer, supervised, truncated=len(supervised) < whole)
+
+    def _last(self, ids: list[int], targets: list[bool], count: int | None) -> tuple[list[int], list[bool]]:
+        """The last `count` ids (None: all); a leading BOS stays, for some models are lost without it."""
+        if count is None or len(ids) <= count:
+            return ids, targets
+        kept = ids[-count:]
+        if count > 1 and ids[0] == self._tokenizer.bos_token_id:
+            kept[0] = ids[0]
+        return kept, targets[-count:]
 
     def _answer_ids(self, prompt_text: str, prompt: list[int], answer: str) -> list[int]:
         """The answer's ids, as the tokenizer writes them behind this prompt.
@@ -184,9 +179,9 @@ class Renderer:
         """
         body = self._turn.lead + answer + self._turn.trail
         whole = self._ids(prompt_text + body)
-        if whole[: len(prompt)] == prompt:
-            return [*whole[len(prompt) :], self._stop_id]
-        return [*self._call(body)["input_ids"], self._stop_id]
+        in_context = whole[: len(prompt)] == prompt
+        ids = whole[len(prompt) :] if in_context else self._call(body)["input_ids"]
+        return [*ids, self._stop_id] if self._turn.written else ids
 
     def _answered_spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
         """Where in `text` earlier assistant turns stand, end of turn included; empty if none can be told."""
@@ -222,6 +217,7 @@ class Renderer:
                 chat_template=self._template,
                 tokenize=False,
                 add_generation_prompt=prompt,
+                **self._variables,
             )
         except jinja2.TemplateSyntaxError as error:
             raise InputError(f"line {error.lineno}: {error.message}", where="prompting.template") from error
@@ -243,10 +239,11 @@ class Renderer:
             )
         asked, answered = text.find(PROBE_QUESTION.content), text.find(PROBE_ANSWER.content)
         if not 0 <= asked < answered:
-            return _Turn(False, "", "", self._eos_token())
+            return _Turn(False, "", "", self._eos_token(), written=True)
         before, after = text[:answered], text[answered + len(PROBE_ANSWER.content) :]
         # A space before an answer belongs to the answer's first token, so the model has to write it.
-        return _Turn(True, before[len(before.rstrip(" ")) :], *self._split_at_token(after))
+        lead, written = before[len(before.rstrip(" ")) :], self._prompting.add_eos_token_to_answer
+        return _Turn(True, lead, *self._split_at_token(after), written=written)
 
     def _split_at_token(self, text: str) -> tuple[str, str]:
         """The text before the first added token in `text`, and that token; EOS where there is none."""
@@ -265,21 +262,6 @@ class Renderer:
         if token is None:
             raise ModelError("the tokenizer has no end-of-sequence token, so no answer could end")
         return str(token)
-
-
-def _template_source(tokenizer: PreTrainedTokenizerBase, prompting: Prompting) -> str:
-    if prompting.template == "alpaca":
-        return ALPACA_TEMPLATE
-    if prompting.template == "jinja":
-        return prompting.source
-    if tokenizer.chat_template is None:
-        raise InputError(
-            "the tokenizer has no chat template",
-            where="prompting.template",
-            fix="use `template: alpaca` or a .jinja file of your own",
-        )
-    source = str(tokenizer.get_chat_template())
-    return FIXED_DATE + source if "strftime_now" in source else source
 
 
 def _automatic_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:

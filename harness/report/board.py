@@ -18,6 +18,8 @@ Json = Mapping[str, Any]
 ColumnKind = Literal["score", "win rate", "cost"]
 EVEN = 0.5
 """The win rate of two equals."""
+PRICE = "train_cost_usd"
+"""A cost that has a column only where the suite names a price and a GPU was used."""
 RULE = "average"
 """The aggregation rule whose win rate stands on the board; the judge section shows all three."""
 
@@ -136,7 +138,13 @@ def figure(candidate: Json, column: Column) -> Json:
 
 
 def _columns(results: Json) -> list[Column]:
-    return quality_columns(results) + [Column("cost", key, label, "", way) for key, label, way, _ in _COSTS]
+    shown = [cost for cost in _COSTS if cost[0] != PRICE or has_price(results)]
+    return quality_columns(results) + [Column("cost", key, label, "", way) for key, label, way, _ in shown]
+
+
+def has_price(results: Json) -> bool:
+    """Whether any training has a cost in money."""
+    return any((c.get("costs") or {}).get(PRICE) is not None for c in results["candidates"])
 
 
 def _kind(candidate: Json, index: int) -> Literal["base", "ok", "failed"]:
@@ -195,7 +203,9 @@ def _comparison(candidate: Json, column: Column) -> Json:
 
 def _detail(found: Json, compared: Json, column: Column) -> str:
     """What a reader who points at a cell is told."""
-    parts = [f"95% interval over n = {fmt.count(found.get('n'))} examples"]
+    seeds = found.get("per_seed") or []
+    sampled = f" and {len(seeds)} seeds" if len(seeds) > 1 else ""
+    parts = [f"95% interval over n = {fmt.count(found.get('n'))} examples{sampled}"]
     if "low" in compared:
         span = fmt.difference_interval(compared["value"], compared["low"], compared["high"], column.unit)
         parts.append(f"difference to {one_line(compared['against'])}: {span}")
@@ -204,7 +214,6 @@ def _detail(found: Json, compared: Json, column: Column) -> str:
         parts.append(f"consistency {fmt.share(compared.get('consistency'))}")
     if compared.get("p_adjusted") is not None:
         parts.append(f"{fmt.p_value(compared['p_adjusted'])} after correction for multiple comparisons")
-    seeds = found.get("per_seed") or []
     if len(seeds) > 1:
         parts.append("per seed " + ", ".join(fmt.score(v, column.unit) for v in seeds))
     return "; ".join(parts)
@@ -234,6 +243,7 @@ def _finite(value: Any) -> bool:
 
 _COSTS: tuple[tuple[str, str, int, Callable[[float | None], str]], ...] = (
     ("train_seconds", "train time", -1, fmt.seconds),
+    (PRICE, "train cost", -1, fmt.dollars),
     ("tokens_per_second", "tokens/s", 1, fmt.count),
     ("peak_memory_bytes", "peak memory", -1, fmt.size),
     ("trainable_parameters", "trainable", 0, fmt.parameters),

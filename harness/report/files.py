@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.records import RESULTS_SCHEMA
 from harness.report.board import build_board
 from harness.report.examples import TEXT_LIMIT, load_examples
 from harness.report.page import page
 from harness.report.tables import leaderboard_csv, leaderboard_markdown
 
-SCHEMA = 1
 FIX = "run the suite again"
 _RESULTS_KEYS = frozenset(
     ("suite", "data", "metrics", "judges", "candidates", "pairs", "findings", "environment", "warnings")
@@ -42,8 +42,8 @@ def _results(path: Path) -> Any:
             "no such file", where=str(path), fix="run the suite first: harness run SUITE"
         ) from None
     results = _parsed(content, path)
-    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise InputError(f"not a results.json of schema {SCHEMA}", where=str(path), fix=FIX)
+    if not isinstance(results, dict) or results.get("schema") != RESULTS_SCHEMA:
+        raise InputError(f"not a results.json of schema {RESULTS_SCHEMA}", where=str(path), fix=FIX)
     missing = sorted(_RESULTS_KEYS - results.keys())
     if missing:
         raise InputError(f"lacks {', '.join(missing)}", where=str(path), fix=FIX)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import format as fmt
 from harness.report import charts
-from harness.report.board import EVEN, Board
+from harness.report.board import EVEN, Board, has_price
 from harness.report.examples import Examples
 from harness.report.text import visible
-from harness.report.views import judges, provenance, scores, training
+from harness.report.views import costs, judges, provenance, scores, search, training
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,6 +50,9 @@ def page(results: Json, board: Board, examples: Examples) -> str:
             judge_tables=judges.judge_tables(results),
             training=training.training_rows(results),
             samples=training.sampled_answers(results),
+            costs=costs.cost_rows(results),
+            has_price=has_price(results),
+            searches=search.searches(results),
             scores=scores.full_scores(results),
             versus=scores.head_to_head(results),
             sources=provenance.data_sources(results["data"]),

@@ -23,10 +23,23 @@ _COST_UNITS = {
     "train_seconds": "s",
     "predict_seconds": "s",
     "tokens_per_second": "tokens/s",
+    "mfu": "fraction",
     "peak_memory_bytes": "bytes",
+    "base_memory_bytes": "bytes",
+    "reserved_memory_bytes": "bytes",
+    "device_memory_bytes": "bytes",
+    "energy_joules": "J",
+    "train_cost_usd": "USD",
+    "predict_cost_usd": "USD",
+    "process_count": "processes",
     "trainable_parameters": "parameters",
     "total_parameters": "parameters",
     "artifact_bytes": "bytes",
+    "recipes_tried": "recipes",
+    "search_seconds": "s",
+    "search_cost_usd": "USD",
+    "total_seconds": "s",
+    "total_cost_usd": "USD",
 }
 
 
@@ -49,6 +62,15 @@ def leaderboard_csv(results: Json) -> str:
     return buffer.getvalue()
 
 
+def _spent(candidate: Json) -> Iterator[tuple[str, Any]]:
+    """What was spent on all trainings of a candidate together, and on those that searched for its recipe."""
+    search, totals = candidate.get("search") or {}, candidate.get("totals") or {}
+    yield "recipes_tried", search.get("tried")
+    for field in ("seconds", "cost_usd"):
+        yield f"search_{field}", search.get(field)
+        yield f"total_{field}", totals.get(field)
+
+
 def _field(value: Any) -> Any:
     return csv_text(value) if isinstance(value, str) else "" if value is None else value
 
@@ -62,8 +84,10 @@ def _figures(results: Json, candidate: Json) -> Iterator[dict[str, Any]]:
     for judge in results["judges"]:
         rates = candidate["win_rates"].get(judge["name"]) or {"missing": reason or "not judged"}
         yield from _win_rate_lines(judge, rates)
-    for key, unit in _COST_UNITS.items():
-        value = (candidate.get("costs") or {}).get(key)
+    costs = (candidate.get("costs") or {}) | dict(_spent(candidate))
+    phases = {f"{phase}_seconds": value for phase, value in (costs.get("seconds") or {}).items()}
+    for key, unit in (_COST_UNITS | dict.fromkeys(phases, "s")).items():
+        value = (phases | costs).get(key)
         if value is not None:
             yield {"kind": "cost", "metric": key, "unit": unit, "value": value}
 

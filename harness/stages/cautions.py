@@ -40,6 +40,8 @@ def board_warnings(results: Json) -> list[str]:
         *_repeats(results["data"]),
         *_unequal(candidates, "effective_batch_size", "effective batch sizes", 0.0),
         *_unequal(candidates, "tokens_seen", "numbers of training tokens", TOKENS_TOLERANCE),
+        *_unequal_precision(candidates),
+        *_unequal_tries(candidates),
         *_processor(candidates),
     ]
 
@@ -116,12 +118,36 @@ def _repeats(data: Json) -> Iterator[str]:
 
 
 def _unequal(candidates: Sequence[Json], field: str, what: str, tolerance: float) -> Iterator[str]:
-    values = {c["name"]: c["training"][field] for c in candidates if c["training"]}
-    if values and max(values.values()) > (1 + tolerance) * min(values.values()):
-        listed = ", ".join(f"{name} {value:,}" for name, value in values.items())
+    values = {c["name"]: _of_seeds(c["training"], field) for c in candidates if c["training"]}
+    every = [value for found in values.values() for value in found]
+    if every and max(every) > (1 + tolerance) * min(every):
+        listed = ", ".join(
+            f"{name} {' and '.join(f'{value:,}' for value in found)}" for name, found in values.items()
+        )
         yield f"Candidates were trained with different {what}: {listed}."
+
+
+def _of_seeds(training: Json, field: str) -> list[int]:
+    """The values of a field over the seeds, each once."""
+    return sorted({one.get(field, training[field]) for one in training["per_seed"]})
+
+
+def _unequal_precision(candidates: Sequence[Json]) -> Iterator[str]:
+    trained = [candidate for candidate in candidates if candidate["training"]]
+    for what, field in (("computed in", "compute"), ("kept their trained weights in", "trainable")):
+        dtypes = {c["name"]: c["training"]["dtypes"].get(field, "unknown") for c in trained}
+        if len(set(dtypes.values())) > 1:
+            listed = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+            yield f"Candidates {what} different number formats in training: {listed}."
+
+
+def _unequal_tries(candidates: Sequence[Json]) -> Iterator[str]:
+    tries = {c["name"]: c["search"]["tried"] if c["search"] else 1 for c in candidates if c["training"]}
+    if len(set(tries.values())) > 1:
+        listed = ", ".join(f"{name} {count:,}" for name, count in tries.items())
+        yield f"Candidates had different numbers of tries at a recipe: {listed}; more tries find better ones."
 
 
 def _processor(candidates: Sequence[Json]) -> Iterator[str]:
     if any(c["training"] and c["costs"]["device"] == "cpu" for c in candidates):
-        yield "Costs were measured on a CPU: they say nothing of those on a GPU."
+        yield "Costs were measured on a CPU: they say nothing of those on a GPU, and have no price."

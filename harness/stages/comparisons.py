@@ -2,12 +2,14 @@
 
 Candidates are compared on the examples that both have; those that either lacks are counted, not guessed.
 A metric per token measures candidates of different tokenizers on different scales: it compares only those
-whose tokenizers are not known to differ, and ranks only those that it may compare with base.
+whose tokenizers are not known to differ, and ranks only those that it may compare with base. Where a
+candidate was trained with several seeds, intervals and tests are over seeds and prompts, else over prompts.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 
 from harness.records import Score, to_json
 from harness.stages.measurements import Mask, Measured, load
+from harness.stats.crossed import spread
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip
 from harness.stats.proportions import wilson
@@ -65,7 +68,8 @@ def scores(measured: Measured) -> dict[str, Json]:
     """Candidate -> its score with a 95% interval over the examples, or why there is none.
 
     The interval is Wilson's for a metric that declares itself a share of examples, and else that of the
-    bootstrap by example. `incomparable` says why a score must not be set against the others.
+    bootstrap by example; of several seeds, that of `harness.stats.crossed`. `incomparable` says why a score
+    must not be set against the others.
     """
     # An evaluator may declare `proportion: ClassVar[bool] = True`: its value is the share of examples that
     # count, each wholly or not at all. None of 40 is then not 0% for certain, as the bootstrap would have it.
@@ -85,13 +89,26 @@ def scores(measured: Measured) -> dict[str, Json]:
             if not np.isfinite(value):
                 found[name] = {"missing": f"undefined over the {n} examples that were scored"}
                 continue
-            low, high = wilson(value * n, n) if proportion else (low, high)
+            if measured.has_several_seeds(name):
+                low, high = _over_seeds(measured, name, mask, float(value), proportion=proportion)
+            elif proportion:
+                low, high = wilson(value * n, n)
             per_seed = score_totals(measured.seeds[name][:, mask].sum(axis=1), measured.evaluator.score)
             score = Score(float(value), float(low), float(high), n, len(mask) - n)
             found[name] = {**to_json(score), "per_seed": per_seed.tolist()}
             if reason := measured.incomparable(name):
                 found[name]["incomparable"] = reason
     return found
+
+
+def _over_seeds(
+    measured: Measured, name: str, mask: Mask, value: float, *, proportion: bool
+) -> tuple[float, float]:
+    """The interval of a score over seeds and prompts; one with the unit `%` is a fraction, and stays one."""
+    found = spread([measured.seeds[name][:, mask]], measured.evaluator.score)
+    if proportion or measured.info["unit"] == "%":
+        return found.share_interval(value, most=int(mask.sum()) if proportion else math.inf)
+    return found.interval(value)
 
 
 def is_comparable(score: Mapping[str, Any]) -> bool:
@@ -126,7 +143,7 @@ def _compare(
     )
     interval = paired_bootstrap(first, second, measured.score)
     p_values = sign_flip(first, second, measured.score)
-    return {
+    found = {
         (a, b): {
             "metric": measured.info["name"],
             "a": a,
@@ -139,6 +156,21 @@ def _compare(
         }
         for (a, b), value, low, high, p_value in zip(members, *interval, p_values, strict=True)
     }
+    for pair, row in found.items():
+        if measured.has_several_seeds(*pair):
+            found[pair] = _with_seeds(measured, mask, row)
+    return found
+
+
+def _with_seeds(measured: Measured, mask: Mask, row: Json) -> Json:
+    """A comparison that holds for other seeds too.
+
+    Its p-value is no smaller than that over prompts alone: a spread of 0 between few seeds proves nothing.
+    """
+    apart = spread([measured.seeds[row[side]][:, mask] for side in ("a", "b")], measured.evaluator.score)
+    low, high = apart.interval(row["value"])
+    p_value = max(row["p_value"], apart.p_value(row["value"]))
+    return {**row, "low": low, "high": high, "p_value": p_value}
 
 
 def differences(rows: Sequence[Json], base: str, info: Mapping[str, Any]) -> dict[str, Json]:

@@ -19,7 +19,13 @@ def findings(results: Json) -> list[str]:
 
     What failed is not among them: every board shows its failed rows with stage and message.
     """
-    return [*_by_metric(results), *_by_judges(results), *_scope(results)]
+    return [
+        *_by_metric(results),
+        *_by_judges(results),
+        *_searched(results),
+        *_by_seed(results),
+        *_scope(results),
+    ]
 
 
 def _by_metric(results: Json) -> Iterator[str]:
@@ -62,8 +68,16 @@ def _leader(leader: Json, base: Json, metric: Json, among: str) -> str:
     return (
         f"{head} That is {OUTCOMES[difference['verdict']]} {base['name']}'s {theirs}: difference "
         f"{fmt.difference(value, unit, low, high)} [{span}], n = {fmt.count(difference['n'])}, "
-        f"{fmt.p_value(difference['p_adjusted']) or 'p undefined'}."
+        f"{_p_after_correction(difference)}."
     )
+
+
+def _p_after_correction(difference: Json) -> str:
+    """The interval before it is that of one comparison: where correction matters, the sentence says so."""
+    corrected = fmt.p_value(difference["p_adjusted"])
+    if not corrected:
+        return "p undefined"
+    return corrected if corrected == fmt.p_value(difference["p_value"]) else f"{corrected} after correction"
 
 
 def _beside(names: Sequence[str], alike: Set[frozenset[str]], rivals: str) -> Iterator[str]:
@@ -157,22 +171,61 @@ def _preference(name: str, win_rate: float, opponent: str) -> str:
     return f"prefers no candidate to {opponent}; {name}, the nearest,"
 
 
+def _searched(results: Json) -> Iterator[str]:
+    """Which recipes were found by trying, out of how many, by what and for how much."""
+    for candidate in results["candidates"]:
+        tried = candidate["search"]
+        if tried and tried["chosen"] is not None:
+            point = tried["points"][tried["chosen"]]
+            failed = f", {fmt.count(tried['failed'])} of them in vain" if tried["failed"] else ""
+            cost = "" if tried["cost_usd"] is None else f" and {fmt.dollars(tried['cost_usd'])}"
+            yield (
+                f"{candidate['name']} is the best of {fmt.count(tried['tried'])} recipes tried{failed}, "
+                f"by validation loss ({fmt.number(point['validation_loss'])}): "
+                f"{fmt.settings(point['settings'])}; the search took {fmt.seconds(tried['seconds'])}{cost}."
+            )
+
+
+def _by_seed(results: Json) -> Iterator[str]:
+    """How far the seeds of a candidate lie apart, by the metric that ranks."""
+    metric = next((m for m in results["metrics"] if m["name"] == results["suite"]["rank_by"]), None)
+    if metric is None:
+        return
+    found = {
+        c["name"]: c["scores"].get(metric["name"], {}).get("per_seed", ()) for c in results["candidates"]
+    }
+    told = [
+        f"{name} {', '.join(fmt.score(value, metric['unit']) for value in values)}"
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+    if told:
+        yield f"{metric['label']} by seed: {'; '.join(told)}."
+
+
 def _scope(results: Json) -> Iterator[str]:
-    trained = [len(c["seeds"]) for c in results["candidates"] if c["training"]]
-    if not trained:
+    """What the intervals hold: examples alone, or seeds too."""
+    seeds = {c["name"]: len(c["seeds"]) for c in results["candidates"] if c["training"]}
+    several = [name for name, count in seeds.items() if count > 1]
+    once = [name for name, count in seeds.items() if count == 1]
+    if not several:
+        if once:
+            yield (
+                "Intervals are 95%, over the eval examples; each candidate was trained with one seed, so "
+                "they do not hold what another seed would change."
+            )
         return
-    if max(trained) == 1:
-        yield (
-            "Intervals are 95%, over the eval examples; each candidate was trained with one seed, so they do "
-            "not hold what another seed would change."
-        )
-        return
-    seeds = f"{max(trained)}" if min(trained) == max(trained) else f"{min(trained)} to {max(trained)}"
+    least, most = min(seeds[name] for name in several), max(seeds.values())
+    counts = f"{most}" if least == most else f"{least} to {most}"
     yield (
-        f"Each candidate was trained with {seeds} seeds, whose statistics are averaged and then scored. "
-        "Intervals are 95%, over the eval examples: they hold for these seeds, and not what others would "
-        "change."
+        f"{_listed(several) if once else 'Each candidate'} {_were(several) if once else 'was'} trained with "
+        f"{counts} seeds, whose statistics are averaged and then scored. Intervals are 95%, over the eval "
+        "examples and the seeds: they hold what other seeds would change."
     )
+    if once:
+        whose = "its interval does" if len(once) == 1 else "their intervals do"
+        subject = f"{_listed(once)} {_were(once)}"
+        yield f"{subject} trained with one seed: {whose} not hold what another would change."
 
 
 def _score(score: Json, unit: str) -> str:
@@ -185,6 +238,10 @@ def _with_interval(score: Json, unit: str) -> str:
 
 def _are(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
+
+
+def _were(names: Sequence[str]) -> str:
+    return "was" if len(names) == 1 else "were"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -49,6 +49,10 @@ class Measured:
         seeds = self.seeds[name]
         return np.asarray(seeds.sum(axis=0) * (self.scale // len(seeds)))
 
+    def has_several_seeds(self, *names: str) -> bool:
+        """Whether any of the candidates was trained more than once."""
+        return any(len(self.seeds[name]) > 1 for name in names)
+
     def score(self, totals: FloatArray) -> FloatArray:
         """The metric of sums of `mean_over_seeds`."""
         return np.asarray(self.evaluator.score(totals / self.scale))

@@ -23,6 +23,7 @@ from harness.records import (
     PluginSpec,
     Prediction,
     Prompting,
+    characters,
     dump_line,
     from_json,
     iter_json_lines,
@@ -31,7 +32,7 @@ from harness.records import (
     write_jsonl,
 )
 
-VERSION = 1
+VERSION = 2
 PARTIAL = "batches.jsonl"
 
 
@@ -103,13 +104,9 @@ def _finished(path: Path) -> list[_Batch]:
 
 def _chunks(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
     """Batches of like length, longest first, so that what does not fit shows itself at once."""
-    ordered = sorted(examples, key=lambda example: (-_length(example), example.id))
+    ordered = sorted(examples, key=lambda example: (-characters(example), example.id))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
-
-
-def _length(example: Example) -> int:
-    return sum(len(message.content) for message in example.prompt) + len(example.reference)
 
 
 def _predict(model: LanguageModel, examples: Sequence[Example], decoding: Decoding) -> _Batch:
@@ -143,6 +140,7 @@ def _summary(
 ) -> dict[str, Any]:
     return {
         "seconds": sum(batch.seconds for batch in batches),
+        "scored_tokens": sum(prediction.sums.tokens for prediction in predictions if prediction.sums),
         "generated_tokens": sum(prediction.completion.tokens for prediction in predictions),
         "examples": len(predictions),
         "failed": sum(prediction.completion.error is not None for prediction in predictions),

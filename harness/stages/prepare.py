@@ -1,7 +1,7 @@
 """prepare: datasets become three frozen files of Examples, train, validation and eval.
 
-The order matters. Only rows that fit max_length can be eval rows, as no candidate could be scored on the
-others whole; then rows are held out; only then is overlap searched for, against the eval rows there are.
+The order matters. Only rows that fit the length limits can be eval rows, as no candidate could be scored on
+the others whole; then rows are held out; only then is overlap searched for, against the eval rows there are.
 In an overlap the row that is held out stays: eval before validation before train.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.data import conversion, splits
 from harness.data.examples import examples_digest, prompt_key, unique_ids
@@ -30,6 +30,21 @@ SHOWN_PAIRS = 5
 SHOWN_CHARACTERS = 300
 UNLIMITED = 1 << 30
 ROWS_PER_REPORT = 200
+LIMITS = {"row": "max_length", "prompt": "max_length_prompt", "answer": "max_length_answer"}
+"""Part of a row -> the key of `prompting` that limits it."""
+
+
+class RowLength(NamedTuple):
+    """Tokens of a row: all of them, those of its prompt, and those of its answer with the end of turn."""
+
+    row: int
+    prompt: int
+    answer: int
+
+    def fits(self, prompting: Prompting) -> bool:
+        """Whether nothing of the row would be cut."""
+        limits = {part: getattr(prompting, key) for part, key in LIMITS.items()}
+        return all(limit is None or getattr(self, part) <= limit for part, limit in limits.items())
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     model = from_json(ModelRef, params["model"])
     prompting = _that_fits(from_json(Prompting, params["prompting"]), model)
     tokens = _count_tokens(sources, model, prompting, progress)
-    parts, lengths = _split(sources, tokens, prompting.max_length, params)
+    parts, lengths = _split(sources, tokens, prompting, params)
     progress(1, 1, "looking for duplicates")
     parts, overlap = _without_overlap(parts, remove=params["overlap"] == "remove")
     repeats = len(parts.train) - len({example.id for example in parts.train})
@@ -93,26 +108,29 @@ def _load(params: Mapping[str, Any]) -> tuple[dict[str, list[Example]], list[dic
 
 def _split(
     sources: Mapping[str, list[Example]],
-    tokens: Mapping[str, list[int]],
-    limit: int,
+    tokens: Mapping[str, list[RowLength]],
+    prompting: Prompting,
     params: Mapping[str, Any],
 ) -> tuple[Splits, dict[str, Any]]:
     """The three parts, and what there is to say about lengths.
 
-    No eval row is longer than `limit` tokens: an eval set held out of train is drawn from the rows that
-    fit, and rows of an eval source that do not fit leave it. Rows of train and validation that are too
-    long stay: training cuts their prompts.
+    No eval row is longer than a limit of `prompting`: an eval set held out of train is drawn from the rows
+    that fit, and rows of an eval source that do not fit leave it. Rows of train and validation that are too
+    long stay: training cuts them.
     """
     for name in ("train", "eval"):
-        _require_one_that_fits(name, tokens.get(name), limit)
-    fits = {name: [length <= limit for length in lengths] for name, lengths in tokens.items()}
+        if lengths := tokens.get(name):
+            _require_one_that_fits(name, lengths, prompting)
+    fits = {name: [length.fits(prompting) for length in lengths] for name, lengths in tokens.items()}
     parts = _hold_out(sources, fits["train"], params)
     if "eval" in sources:
         parts = replace(parts, eval=list(compress(sources["eval"], fits["eval"])))
     facts = {
         "eval_dropped_too_long": fits.get("eval", []).count(False),
         "too_long": {name: flags.count(False) for name, flags in fits.items() if name != "eval"},
-        "longest": {name: max(lengths, default=0) for name, lengths in tokens.items()},
+        "longest": {
+            name: max((length.row for length in lengths), default=0) for name, lengths in tokens.items()
+        },
     }
     return parts, facts
 
@@ -150,24 +168,32 @@ def _size(name: str, request: float | None, rows: int) -> int:
     return splits.default_eval_size(rows) if name == "eval" else 0
 
 
-def _require_one_that_fits(name: str, lengths: Sequence[int] | None, limit: int) -> None:
-    if lengths and min(lengths) > limit:
-        what = f"all {len(lengths)} rows of {name} are longer than {limit} tokens"
-        fix = f"raise it: the shortest row takes {min(lengths)} tokens, half of them fit into "
-        raise DataError(what, where="prompting.max_length", fix=f"{fix}{sorted(lengths)[len(lengths) // 2]}")
+def _require_one_that_fits(name: str, lengths: Sequence[RowLength], prompting: Prompting) -> None:
+    for part, key in LIMITS.items():
+        sizes, limit = sorted(getattr(length, part) for length in lengths), getattr(prompting, key)
+        if limit is not None and sizes[0] > limit:
+            what = f"all {len(sizes)} {part}s of {name} are longer than {limit} tokens"
+            fix = f"raise it: the shortest {part} takes {sizes[0]} tokens, half of them fit into "
+            raise DataError(what, where=f"prompting.{key}", fix=f"{fix}{sizes[len(sizes) // 2]}")
+    if not any(length.fits(prompting) for length in lengths):
+        what = f"no row of {name} fits into {', '.join(LIMITS.values())} at once"
+        raise DataError(what, where="prompting", fix="raise them")
 
 
 def _count_tokens(
     sources: Mapping[str, list[Example]], model: ModelRef, prompting: Prompting, progress: Progress
-) -> dict[str, list[int]]:
-    """The length of each row, prompt, reference and end of turn together, before any truncation."""
+) -> dict[str, list[RowLength]]:
+    """The length of each row, before any truncation."""
     from harness.modeling.loading import load_tokenizer
     from harness.modeling.supervision import Renderer
 
     tokenizer = load_tokenizer(model)
-    Renderer(tokenizer, prompting)  # says so if max_length has no room for the template itself
-    whole = Renderer(tokenizer, replace(prompting, max_length=UNLIMITED))
-    tokens: dict[str, list[int]] = {name: [] for name in sources}
+    Renderer(tokenizer, prompting)  # says so if a limit has no room for the template itself
+    whole = Renderer(
+        tokenizer,
+        replace(prompting, max_length=UNLIMITED, max_length_prompt=None, max_length_answer=None),
+    )
+    tokens: dict[str, list[RowLength]] = {name: [] for name in sources}
     rows = [(name, example) for name, examples in sources.items() for example in examples]
     for done, (name, example) in enumerate(rows):
         if done % ROWS_PER_REPORT == 0:
@@ -176,9 +202,11 @@ def _count_tokens(
     return tokens
 
 
-def _length(renderer: Renderer, example: Example) -> int:
+def _length(renderer: Renderer, example: Example) -> RowLength:
     try:
-        return len(renderer.encode_reference(example.prompt, example.reference).input_ids)
+        row = renderer.encode_reference(example.prompt, example.reference)
+        answer = sum(row.supervised)
+        return RowLength(len(row.input_ids), len(row.input_ids) - answer, answer)
     except InputError as error:  # the template refuses the order of its roles, say
         fix = f"mend or leave out the row that begins {_excerpt(example)[:60]!r}"
         raise DataError(error.what, where=error.where, fix=fix) from error

@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from harness.protocols import Progress
-from harness.records import Example, iter_json_lines, read_json, read_jsonl, to_json, write_json, write_jsonl
-from harness.stages import cautions, receipts, win_rates
+from harness.records import (
+    RESULTS_SCHEMA,
+    Example,
+    iter_json_lines,
+    read_json,
+    read_jsonl,
+    to_json,
+    write_json,
+    write_jsonl,
+)
+from harness.stages import cautions, receipts, search, win_rates
 from harness.stages.comparisons import Compared, compare, is_comparable, rank_intervals
 from harness.stages.environment import environment
 from harness.stages.findings import findings
 
-VERSION = 3
-SCHEMA = 1
+VERSION = 5
 
 Json = dict[str, Any]
 
@@ -30,7 +38,8 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     """
     examples = read_jsonl(inputs["data"] / "eval.jsonl", Example)
     ids = [example.id for example in examples]
-    candidates, total = params["candidates"], len(params["metrics"]) + 1
+    candidates = [search.as_chosen(candidate, inputs) for candidate in params["candidates"]]
+    total = len(params["metrics"]) + 1
     metrics = []
     for done, metric in enumerate(params["metrics"]):
         progress(done, total, metric["name"])
@@ -65,9 +74,12 @@ def _board(
     ranked_by = next((metric for metric in metrics if metric.info["name"] == suite["rank_by"]), None)
     board = _finite(
         {
-            "schema": SCHEMA,
+            "schema": RESULTS_SCHEMA,
             "suite": suite,
-            "data": read_json(inputs["data"] / "data.json"),
+            "data": {
+                **read_json(inputs["data"] / "data.json"),
+                "eval_tokens": receipts.scored_tokens(receipts.folders(candidates[0], "predict", inputs)),
+            },
             "metrics": infos,
             "judges": [{key: judge[key] for key in ("name", "against", "signature")} for judge in judges],
             "candidates": _in_order(rows, ranked_by),
@@ -88,6 +100,7 @@ def _row(
     name, failure = candidate["name"], _failure(candidate)
     trained = receipts.folders(candidate, "train", inputs)
     predicted = receipts.folders(candidate, "predict", inputs)
+    tried = search.search(candidate, inputs)
     return {
         "name": name,
         "status": "failed" if failure else "ok",
@@ -98,11 +111,17 @@ def _row(
         "differences": {m.info["name"]: m.differences[name] for m in metrics if name in m.differences},
         "win_rates": {j["name"]: j["win_rates"][name] for j in judges if name in j["win_rates"]},
         "tokenizer": receipts.tokenizer(predicted),
-        "training": receipts.training(trained),
-        "costs": receipts.costs(trained, predicted),
-        "badges": receipts.badges(candidate, trained, predicted),
-        "warnings": receipts.outcome_warnings(trained),
+        "training": receipts.training(trained, _trained_seeds(candidate)),
+        "costs": receipts.costs(trained, predicted, candidate.get("price_per_gpu_hour")),
+        "search": tried,
+        "totals": search.totals(tried, trained, predicted, candidate.get("price_per_gpu_hour")),
+        "badges": [*receipts.badges(candidate, trained, predicted), *search.badges(tried)],
+        "warnings": [*receipts.outcome_warnings(trained), *search.warnings(tried)],
     }
+
+
+def _trained_seeds(candidate: Json) -> list[int]:
+    return [trial["seed"] for trial in candidate["trials"] if trial["train"]]
 
 
 def _failure(candidate: Json) -> Json | None:

@@ -13,10 +13,21 @@ Json = dict[str, Any]
 
 TRAINING_FIELDS = (
     "steps", "epochs", "tokens_seen", "tokens_supervised", "rows_used", "rows_truncated", "rows_dropped",
-    "effective_batch_size", "final_train_loss", "best_step", "best_validation_loss", "dtypes",
+    "effective_batch_size", "micro_batch_size", "process_count", "final_train_loss", "best_step",
+    "best_validation_loss", "dtypes",
+)  # fmt: skip
+SEED_FIELDS = (
+    "steps", "epochs", "tokens_seen", "tokens_supervised", "final_train_loss", "best_step",
+    "best_validation_loss",
 )  # fmt: skip
 CURVE_FIELDS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_second")
-CONSTANT_FIELDS = ("memory_kind", "trainable_parameters", "total_parameters")
+CONSTANT_FIELDS = ("memory_kind", "trainable_parameters", "total_parameters", "process_count")
+LARGEST_FIELDS = (
+    "peak_memory_bytes", "base_memory_bytes", "reserved_memory_bytes", "device_memory_bytes",
+    "artifact_bytes",
+)  # fmt: skip
+MEAN_FIELDS = ("tokens_per_second", "energy_joules", "mfu")
+SECONDS_IN_AN_HOUR = 3600
 
 
 def folders(candidate: Mapping[str, Any], kind: str, inputs: Mapping[str, Path]) -> list[Path]:
@@ -30,27 +41,43 @@ def tokenizer(predicted: Sequence[Path]) -> str | None:
     return None if digest is None else str(digest)
 
 
-def training(trained: Sequence[Path]) -> Json | None:
-    """How the first seed was trained: totals, the loss curve, validations; None where nothing was trained."""
+def scored_tokens(predicted: Sequence[Path]) -> int | None:
+    """Tokens of the references that the likelihoods are taken over; None where nothing was scored."""
+    return read_json(predicted[0] / "predict.json")["scored_tokens"] or None if predicted else None
+
+
+def training(trained: Sequence[Path], seeds: Sequence[int]) -> Json | None:
+    """How a candidate was trained; None where nothing was.
+
+    Totals, loss curve and validations are the first seed's; `per_seed` has what may differ between seeds.
+    """
     if not trained:
         return None
-    outcome = read_json(trained[0] / "outcome.json")
+    outcomes = [read_json(folder / "outcome.json") for folder in trained]
+    outcome = outcomes[0]
     log = list(iter_json_lines(trained[0] / "log.jsonl"))
     return {
         **{field: outcome[field] for field in TRAINING_FIELDS},
+        "per_seed": [
+            {"seed": seed, **{field: one[field] for field in SEED_FIELDS}}
+            for seed, one in zip(seeds, outcomes, strict=False)
+        ],
         "curve": [{f: line.get(f) for f in CURVE_FIELDS} for line in log if line["type"] == "train"],
         "validation": [
-            {"step": line["step"], "loss": line["loss"], "samples": line["samples"]}
+            {"step": line["step"], "loss": line["loss"], "samples": line.get("samples", [])}
             for line in log
             if line["type"] == "validation"
         ],
     }
 
 
-def costs(trained: Sequence[Path], predicted: Sequence[Path]) -> Json:
+def costs(
+    trained: Sequence[Path], predicted: Sequence[Path], price_per_gpu_hour: float | None = None
+) -> Json:
     """What one trial costs: the mean over the seeds, of memory and size the largest; null where unknown.
 
-    `train_seconds` is the time of the training steps alone, without loading, validating and saving.
+    `train_seconds` is the time of the training steps alone, without loading, validating and saving; a cost in
+    US dollars is that of all the time. The price is a GPU's, so what a CPU did has none.
     """
     outcomes = [read_json(folder / "outcome.json") for folder in trained]
     passes = [read_json(folder / "predict.json") for folder in predicted]
@@ -60,13 +87,28 @@ def costs(trained: Sequence[Path], predicted: Sequence[Path]) -> Json:
     return {
         "train_seconds": _over([one.get("train", sum(one.values())) for one in seconds], _mean),
         "seconds": {phase: _mean([one.get(phase, 0.0) for one in seconds]) for phase in phases},
-        "tokens_per_second": _over([outcome["tokens_per_second"] for outcome in outcomes], _mean),
-        "peak_memory_bytes": _over([outcome["peak_memory_bytes"] for outcome in outcomes], max),
+        **{field: _over([outcome[field] for outcome in outcomes], _mean) for field in MEAN_FIELDS},
+        **{field: _over([outcome[field] for outcome in outcomes], max) for field in LARGEST_FIELDS},
         **{field: outcomes[0][field] if outcomes else None for field in CONSTANT_FIELDS},
-        "artifact_bytes": _over([outcome["artifact_bytes"] for outcome in outcomes], max),
         "predict_seconds": _over([one["seconds"] for one in passes], _mean),
         "device": device,
+        "train_cost_usd": _over([cost(one, price_per_gpu_hour) for one in outcomes], _mean),
+        "predict_cost_usd": _over([cost(one, price_per_gpu_hour) for one in passes], _mean),
     }
+
+
+def cost(receipt: Json, price_per_gpu_hour: float | None) -> float | None:
+    """US dollars for a training or a pass over the eval set; None without a price or on a CPU."""
+    if price_per_gpu_hour is None or receipt["device"] in (None, "cpu"):
+        return None
+    hours = seconds(receipt) * receipt.get("process_count", 1) / SECONDS_IN_AN_HOUR
+    return float(hours * price_per_gpu_hour)
+
+
+def seconds(receipt: Json) -> float:
+    """The whole time of a training, by phases, or of a pass over the eval set."""
+    spent = receipt["seconds"]
+    return math.fsum(spent.values()) if isinstance(spent, Mapping) else float(spent)
 
 
 def badges(candidate: Mapping[str, Any], trained: Sequence[Path], predicted: Sequence[Path]) -> list[str]:
@@ -77,7 +119,9 @@ def badges(candidate: Mapping[str, Any], trained: Sequence[Path], predicted: Seq
     device = outcome["device"] if outcome else answered.get("device")
     found = [_dtype_badge(dtypes)]
     if outcome:
-        found += [f"batch {outcome['effective_batch_size']:,}", f"{outcome['tokens_seen']:,} tokens"]
+        packed = bool(candidate["recipe"]["training"].get("packing"))
+        batch = f"batch {outcome['effective_batch_size']:,}{' packed rows' if packed else ''}"
+        found += [batch, _token_badge([read_json(folder / "outcome.json") for folder in trained])]
         for what in ("truncated", "dropped"):
             rows = outcome[f"rows_{what}"]
             found.append(f"{rows:,} row{'s' if rows != 1 else ''} {what}" if rows else "")
@@ -93,6 +137,12 @@ def outcome_warnings(trained: Sequence[Path]) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def _token_badge(outcomes: Sequence[Json]) -> str:
+    """Tokens seen; from the least to the most, where seeds differ."""
+    seen = sorted({outcome["tokens_seen"] for outcome in outcomes})
+    return f"{seen[0]:,} tokens" if len(seen) == 1 else f"{seen[0]:,} – {seen[-1]:,} tokens"
+
+
 def _dtype_badge(dtypes: Mapping[str, str]) -> str:
     """`nf4 weights, bfloat16 compute`, or one word where both are the same."""
     weights, compute = dtypes.get("weights", ""), dtypes.get("compute", "")
@@ -101,8 +151,10 @@ def _dtype_badge(dtypes: Mapping[str, str]) -> str:
     return f"{weights} weights, {compute} compute"
 
 
-def _over(values: Sequence[float], summary: Callable[[Sequence[float]], float]) -> float | None:
-    return summary(values) if values else None
+def _over(values: Sequence[float | None], summary: Callable[[Sequence[float]], float]) -> float | None:
+    """None where one of the seeds does not know it."""
+    known = [value for value in values if value is not None]
+    return summary(known) if known and len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float]) -> float:

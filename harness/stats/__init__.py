@@ -1,1 +1,1 @@
-"""Resampling, paired tests, pairwise aggregation: arrays in, arrays out, no knowledge of suites."""
+"""Resampling, seeds, paired tests, pairwise aggregation: arrays in, arrays out, no knowledge of suites."""

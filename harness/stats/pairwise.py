@@ -1,7 +1,8 @@
 """From a judge's verdicts, each pair asked in both orders, to a win rate and what it is worth.
 
-The unit is the prompt: its two orders are one observation, and so are its seeds. A pair counts only where
-both orders were understood; the others are counted as incomplete, never guessed.
+The unit is the prompt: its two orders are one observation, and so are its seeds, which are a sample of
+their own. A pair counts only where both orders were understood; the others are counted as incomplete, never
+guessed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from harness.protocols import FloatArray
 from harness.records import CHOICES, Choice
+from harness.stats.crossed import Spread, spread
 from harness.stats.paired import sign_flip
 from harness.stats.proportions import binomial_p_value, wilson
 from harness.stats.resampling import bootstrap
@@ -74,7 +76,8 @@ def aggregate(candidate_first: Codes, opponent_first: Codes, *, seed: int = 0) -
       MT-Bench and Chatbot Arena (2023), section 3.4);
     - consistent_only: pairs whose orders agree on a winner; the others are left out.
     A prompt's worth is the mean over its seeds. Prompts are taken as independent. Intervals are Wilson's
-    where every prompt is a clear win or loss, else percentiles of the bootstrap by prompt.
+    where every prompt is a clear win or loss, else percentiles of the bootstrap by prompt; of several seeds
+    those of `crossed`, and the p-value is then no smaller than that over prompts alone.
     """
     first, second = np.atleast_2d(candidate_first), np.atleast_2d(opponent_first)
     complete = (first != UNPARSED) & (second != UNPARSED)
@@ -86,15 +89,18 @@ def aggregate(candidate_first: Codes, opponent_first: Codes, *, seed: int = 0) -
     flips_to_first = complete & (first == FIRST) & (second == FIRST)
     flips_to_second = complete & (first == SECOND) & (second == SECOND)
     one_tie = complete & ((first == TIE) ^ (second == TIE))
-    average = _by_prompt(mean, complete)
+    over_seeds = _over_seeds(mean, complete, seed)
+    p_value = p_value_of_even(_by_prompt(mean, complete), seed=seed)
+    if over_seeds is not None:
+        p_value = max(p_value, over_seeds.p_value(float(_by_prompt(mean, complete).mean()) - 0.5))
 
     def share(mask: npt.NDArray[np.bool_]) -> float:
         return float(mask.sum() / pairs) if pairs else math.nan
 
     return WinRate(
-        average=_rate(average, seed),
-        tie_on_disagreement=_rate(_by_prompt(np.where(agree, mean, 0.5), complete), seed),
-        consistent_only=_rate(_by_prompt(mean, decisive), seed),
+        average=_rate(mean, complete, seed),
+        tie_on_disagreement=_rate(np.where(agree, mean, 0.5), complete, seed),
+        consistent_only=_rate(mean, decisive, seed),
         pairs=pairs,
         incomplete=int(complete.size) - pairs,
         consistency=share(agree),
@@ -104,7 +110,7 @@ def aggregate(candidate_first: Codes, opponent_first: Codes, *, seed: int = 0) -
         win_tie=share(one_tie),
         unparsed_candidate_first=float((first == UNPARSED).mean()),
         unparsed_opponent_first=float((second == UNPARSED).mean()),
-        p_value=p_value_of_even(average, seed=seed),
+        p_value=p_value,
         position_p_value=_position_p_value(flips_to_first, flips_to_second),
     )
 
@@ -143,14 +149,27 @@ def _by_prompt(worths: FloatArray, kept: npt.NDArray[np.bool_]) -> FloatArray:
     return np.asarray(sums[counts > 0] / counts[counts > 0], dtype=np.float64)
 
 
-def _rate(worths: FloatArray, seed: int) -> Rate:
+def _over_seeds(worths: FloatArray, kept: npt.NDArray[np.bool_], seed: int) -> Spread | None:
+    """The spread of the mean of (seeds, n) worths; None where fewer than two seeds have a kept pair."""
+    told = kept.any(axis=1)
+    if told.sum() < 2:
+        return None
+    statistics = np.stack([np.where(kept, worths, 0.0), kept.astype(np.float64)], axis=-1)
+    return spread([statistics[told][:, kept.any(axis=0)]], _mean, seed=seed)
+
+
+def _rate(worths_of_seeds: FloatArray, kept: npt.NDArray[np.bool_], seed: int) -> Rate:
+    worths = _by_prompt(worths_of_seeds, kept)
     n = len(worths)
     if n == 0:
         return Rate(math.nan, math.nan, math.nan, 0)
+    if (over_seeds := _over_seeds(worths_of_seeds, kept, seed)) is not None:
+        share, most = float(worths.mean()), n if _clear(worths) else math.inf
+        return Rate(share, *over_seeds.share_interval(share, most=most), n)
     if _clear(worths):
         return Rate(float(worths.mean()), *wilson(int(worths.sum()), n), n)
-    value, low, high = bootstrap(_with_count(worths), _mean, seed=seed)
-    return Rate(float(value), float(low), float(high), n)
+    value, low, high = map(float, bootstrap(_with_count(worths), _mean, seed=seed))
+    return Rate(value, low, high, n)
 
 
 def _clear(worths: FloatArray) -> bool:

@@ -6,7 +6,7 @@ import math
 from statistics import NormalDist
 
 
-def wilson(wins: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+def wilson(wins: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share wins / n, n >= 1; never of width 0, unlike the normal one.
 
     `wins` need not be whole: where each of the n counts by a mean in 0..1 (over seeds), the spread is at most
@@ -14,12 +14,15 @@ def wilson(wins: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference (1927).
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = wins / n
+    return wilson_ends(wins / n, n, NormalDist().inv_cdf((1 + level) / 2))
+
+
+def wilson_ends(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share of n, which need not be whole, for a quantile `z`."""
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # The ends are 0 and 1 exactly at no and all wins; rounding would leave them just beside.
-    return (0.0 if wins == 0 else centre - half), (1.0 if wins == n else centre + half)
+    return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)
 
 
 def binomial_p_value(wins: int, losses: int) -> float:

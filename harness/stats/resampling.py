@@ -66,6 +66,18 @@ def paired_bootstrap(
     return _percentile_interval(np.stack([a, b], axis=1), difference, draws, seed, level)
 
 
+def resampled_scores(
+    statistics: FloatArray, score: ScoreFunction, *, draws: int = 2000, seed: int = 0
+) -> FloatArray:
+    """(draws, ...): the scores of `statistics`, (n, ..., k), when prompts are drawn with replacement.
+
+    The draws are those of `bootstrap`.
+    """
+    return np.concatenate(
+        [score_totals(totals, score) for totals in _resampled_totals(statistics, draws, seed)]
+    )
+
+
 def score_totals(totals: FloatArray, score: ScoreFunction) -> FloatArray:
     """`score` of totals (..., k) as (...); NaN or infinite where a division by zero leaves it undefined.
 

@@ -11,7 +11,7 @@ from harness.data.formats import COLUMNS
 from harness.data.sources import FILE_KINDS, SourceSpec
 from harness.errors import DataError, ModelError
 from harness.records import ModelRef, Prompting
-from harness.suite.keys import ModelKeys, PromptingKeys, SourceKeys
+from harness.suite.keys import PLAIN_KEYS, ModelKeys, PromptingKeys, SourceKeys
 from harness.suite.sections import Reader, Written
 from harness.validation import KeyPath, shown, suggestion
 
@@ -26,7 +26,7 @@ TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-TEMPLATES = ("chat", "alpaca")
+TEMPLATES = ("chat", "alpaca", "plain")
 
 
 def read_model(reader: Reader, written: Written) -> ModelRef:
@@ -190,23 +190,38 @@ def read_split(reader: Reader, written: Written) -> float | int | tuple[SourceSp
 
 
 def read_prompting(reader: Reader, written: Written) -> Prompting:
-    """The template, with its source where it is a file of the user's, and the longest row."""
+    """The template, with its source where it is a file of the user's, and the limits of a row."""
     keys = reader.section(PromptingKeys, written)
+    if keys.template != "plain":
+        for key in PLAIN_KEYS:
+            if key in keys.model_fields_set:
+                reader.fault(written.at(key), "would not be read", "set template: plain")
+    for key in ("max_length_prompt", "max_length_answer"):
+        limit = getattr(keys, key)
+        if limit is not None and limit >= keys.max_length:
+            what = f"cannot be reached: max_length, for both together, is {keys.max_length}"
+            reader.fault(written.at(key), what, f"raise max_length, or lower or leave out {key}")
+    options = keys.model_dump(exclude={"template"})
     if keys.template in TEMPLATES:
-        return Prompting(keys.template, "", keys.max_length)
-    place, path = written.at("template"), _resolved(keys.template, reader.folder)
+        return Prompting(keys.template, **options)
+    source = _template_file(reader, written.at("template"), keys.template)
+    return Prompting() if source is None else Prompting("jinja", source, **options)
+
+
+def _template_file(reader: Reader, place: KeyPath, text: str) -> str | None:
+    path = _resolved(text, reader.folder)
     if path.suffix != ".jinja":
-        hint = suggestion(keys.template, TEMPLATES)
+        hint = suggestion(text, TEMPLATES)
         fix = f"{hint} {_TEMPLATE_FIX}" if hint.startswith("did") else _TEMPLATE_FIX
-        reader.fault(place, f"unknown template '{keys.template}'", fix)
+        reader.fault(place, f"unknown template '{text}'", fix)
     elif not path.is_file():
-        reader.fault(place, f"no such file: {keys.template}", _neighbour(path))
+        reader.fault(place, f"no such file: {text}", _neighbour(path))
     else:
-        return Prompting("jinja", _template_source(reader, place, path, keys.template), keys.max_length)
-    return Prompting()
+        return _template_source(reader, place, path, text)
+    return None
 
 
-_TEMPLATE_FIX = "use chat, alpaca or the path of a .jinja file"
+_TEMPLATE_FIX = "use chat, alpaca, plain or the path of a .jinja file"
 
 
 def _template_source(reader: Reader, place: KeyPath, path: Path, text: str) -> str:

@@ -8,99 +8,27 @@ suites/README.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.data.sources import SourceSpec
-from harness.records import Method, ModelRef, PluginSpec, Prompting
+from harness.records import Method, ModelRef
 from harness.registry import Plugin
+from harness.suite.grids import check_points, read_points
 from harness.suite.inputs import read_model, read_prompting, read_sources, read_split
 from harness.suite.keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
-from harness.suite.recipes import read_generation, read_method, read_training, trains
+from harness.suite.launch import read_launch
+from harness.suite.methods import read_method, trains
+from harness.suite.recipes import read_generation, read_training
 from harness.suite.sections import Reader, Written
 from harness.suite.selection import Chosen, read_backend, read_plugins, read_seeds
+from harness.suite.specs import BASE, Candidate, DataSpec, EvaluatorSpec, GridPoint, JudgeSpec, Suite
 from harness.suite.yaml_source import Document, apply_override, read_document
 from harness.validation import suggestion
 
-Spec = TypeVar("Spec", "EvaluatorSpec", "JudgeSpec")
-BASE = "base"
-"""The untrained model: always a candidate, always the first."""
-
-
-@dataclass(frozen=True)
-class EvaluatorSpec:
-    """An evaluator under the name it has on the board."""
-
-    name: str
-    plugin: PluginSpec
-
-
-@dataclass(frozen=True)
-class JudgeSpec:
-    """A judge under the name it has on the board, and the candidate that all others are held against.
-
-    `max_prompts` limits how many examples it is asked about; None: all. `where` is its place in the file.
-    """
-
-    name: str
-    plugin: PluginSpec
-    against: str
-    max_prompts: int | None
-    where: str = field(compare=False)
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """The datasets. A split is a share, a number of examples, or sources of its own.
-
-    None: there is no validation set; eval is a tenth of the rows, at most 1,000.
-    """
-
-    train: tuple[SourceSpec, ...]
-    validation: float | int | tuple[SourceSpec, ...] | None
-    eval: float | int | tuple[SourceSpec, ...] | None
-    overlap: str
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A recipe, whole: what it did not say is the suite's or the default. `method` None: nothing is trained.
-
-    `training` holds every key that the backend honours, `generation` those that are set.
-    """
-
-    name: str
-    model: ModelRef
-    backend: PluginSpec
-    method: Method | None
-    training: Mapping[str, Any]
-    generation: Mapping[str, Any]
-    evaluators: tuple[EvaluatorSpec, ...]
-    judges: tuple[JudgeSpec, ...]
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A suite; `candidates` has base first. `text` is the file as written, before the `overrides`."""
-
-    path: Path
-    display_path: str
-    folder: Path
-    name: str
-    description: str
-    text: str
-    overrides: tuple[str, ...]
-    model: ModelRef
-    data: DataSpec
-    prompting: Prompting
-    candidates: tuple[Candidate, ...]
-    evaluators: tuple[EvaluatorSpec, ...]
-    judges: tuple[JudgeSpec, ...]
-    seeds: tuple[int, ...]
-    rank_by: str
+Spec = TypeVar("Spec", EvaluatorSpec, JudgeSpec)
 
 
 def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
@@ -150,11 +78,12 @@ class _Loading:
             model=self.model,
             data=self.data,
             prompting=read_prompting(self.reader, self._own("prompting")),
-            candidates=(self._base(), *(self._candidate(name, recipe) for name, recipe in self._named())),
+            candidates=(self._base(), *(self._searched(name, recipe) for name, recipe in self._named())),
             evaluators=self.evaluators,
             judges=self.judges,
             seeds=self.seeds,
             rank_by=self._rank_by(),
+            price_per_gpu_hour=keys.price_per_gpu_hour,
         )
 
     def _own(self, key: str) -> Written:
@@ -200,6 +129,23 @@ class _Loading:
                 found.append((name, Written(recipe, path)))
         return found
 
+    def _searched(self, name: str, written: Written) -> Candidate:
+        """A candidate, with the points of its grid where it has one."""
+        recipe = self.reader.mapping(written)
+        if recipe.get("grid") is None:
+            return self._candidate(name, written)
+        grid = Written(recipe["grid"], written.at("grid"))
+        found = read_points(
+            self.reader, grid, written, lambda point: self._candidate(name, point), self._own("method").value
+        )
+        if not found:
+            return self._candidate(name, written)
+        points = [
+            GridPoint(settings, point.method, point.training) for settings, point in found if point.method
+        ]
+        check_points(self.reader, grid, points, validated=self.data.validation is not None)
+        return replace(found[0][1], grid=tuple(points))
+
     def _candidate(self, name: str, written: Written) -> Candidate:
         keys = self.reader.section(CandidateKeys, written)
 
@@ -208,7 +154,8 @@ class _Loading:
             value = getattr(keys, key)
             return self._own(key) if value is None else Written(value, written.at(key))
 
-        backend, spec = read_backend(self.reader, part("backend"))
+        chosen = part("backend")
+        backend, spec = read_backend(self.reader, chosen)
         method = self._method(backend, keys, part("method"), written)
         training = Written(keys.training, written.at("training"))
         generation = Written(keys.generation, written.at("generation"))
@@ -218,10 +165,12 @@ class _Loading:
             backend=spec,
             method=method,
             training=self._training(backend, method, training),
+            launch=self._launch(backend, part("launch")),
             generation=read_generation(self.reader, [self._own("generation"), generation]),
             evaluators=self.evaluators if keys.evaluators is None else self._evaluators(part("evaluators")),
             judges=self.judges if keys.judges is None else self._judges(part("judges")),
             seeds=self.seeds if keys.seeds is None else read_seeds(self.reader, part("seeds")),
+            backend_where=f"{self.document.where(chosen.path)}: {'.'.join(map(str, chosen.path))}",
         )
 
     def _base(self) -> Candidate:
@@ -246,6 +195,11 @@ class _Loading:
             return {}
         validated = self.data.validation is not None
         return read_training(self.reader, self._own("training"), own, backend, method, validated=validated)
+
+    def _launch(self, backend: Plugin | None, written: Written) -> dict[str, Any]:
+        if backend is None or not trains(backend):
+            return {}
+        return read_launch(self.reader, written, backend)
 
     def _evaluators(self, written: Written) -> tuple[EvaluatorSpec, ...]:
         if written.value == []:

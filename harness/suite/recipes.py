@@ -1,124 +1,30 @@
-"""A candidate's recipe: method, training and generation, merged with the suite's and checked as a whole."""
+"""How a candidate trains and answers: its own keys merged over the suite's and checked as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness import registry
+from harness.modeling.trl_settings import PACKING_KEYS
 from harness.records import Method
 from harness.registry import Plugin
+from harness.suite.method_settings import LEARNING_RATES
+from harness.suite.methods import declared, trains
 from harness.suite.sections import Reader, Written
 from harness.suite.settings import (
-    ADAPTER_LEARNING_RATE,
-    ADAPTERS,
     BEAM_KEYS,
     FULL_LEARNING_RATE,
-    METHODS,
+    READ_BY_HARNESS,
+    READ_BY_PREDICT,
     SAMPLING_KEYS,
-    Freeze,
     Generation,
-    Lora,
-    Qlora,
-    Quantization,
     Section,
     Training,
 )
 from harness.suite.training_arguments import TRAINING_ARGUMENTS
-from harness.validation import KeyPath, suggestion
-
-READ_BY_PREDICT = frozenset({"per_device_eval_batch_size"})
-"""Training keys that the harness itself reads, whatever the backend."""
-
-
-def trains(backend: Plugin) -> bool:
-    """Whether a backend trains, or only stands in for a trained model, as an API does."""
-    return bool(_declared(backend, "methods"))
-
-
-def _declared(backend: Plugin, name: str) -> frozenset[str]:
-    declared: Iterable[str] = getattr(backend.cls, name)
-    return frozenset(declared)
-
-
-def read_method(reader: Reader, written: Written, backend: Plugin) -> Method | None:
-    """The method with its options, defaults filled in; None after a fault."""
-    chosen = reader.choice(written, "method")
-    if chosen is None:
-        return None
-    name, options = chosen
-    methods = _declared(backend, "methods")
-    if name not in methods:
-        known = f"backend '{backend.name}' trains {', '.join(sorted(methods))}"
-        hint = suggestion(name, methods)
-        fix = f"{hint} {known}" if hint.startswith("did") else known
-        reader.fault(options.path, f"unknown method '{name}'", fix)
-        return None
-    if name in METHODS:
-        return Method(name, _METHOD_OPTIONS[name](reader, options))
-    return Method(name, options.value)
-
-
-def _full(reader: Reader, written: Written) -> dict[str, Any]:
-    for key in written.value:
-        reader.fault(written.at(key), "unknown key", "full has no options")
-    return {}
-
-
-def _freeze(reader: Reader, written: Written) -> dict[str, Any]:
-    options = reader.section(Freeze, written)
-    if options.last_layers is None and "last_layers" not in written.value:
-        reader.fault(written.at("last_layers"), "missing", "say how many of the last layers are trained")
-    elif options.last_layers == 0 and not options.embeddings and not options.head:
-        reader.fault(
-            written.at("last_layers"), "nothing would be trained", "train a layer, embeddings or head"
-        )
-    return options.model_dump()
-
-
-def _lora(reader: Reader, written: Written) -> dict[str, Any]:
-    options = reader.section(Lora, written)
-    if options.layers_to_transform is not None and isinstance(options.target_modules, str):
-        fix = "peft takes it only with target_modules as a list"
-        reader.fault(written.at("layers_to_transform"), "would not be read", fix)
-    if options.layers_pattern is not None and options.layers_to_transform is None:
-        reader.fault(written.at("layers_pattern"), "would not be read", "set layers_to_transform too")
-    return options.model_dump(exclude_none=True)
-
-
-def _qlora(reader: Reader, written: Written) -> dict[str, Any]:
-    parts = reader.section(Qlora, written)
-    lora = _lora(reader, Written(reader.mapping(Written(parts.lora, written.at("lora"))), written.at("lora")))
-    if lora["init_lora_weights"] in ("pissa", "olora"):
-        what = f"{lora['init_lora_weights']} changes the base's weights, which are quantised"
-        reader.fault(written.at("lora", "init_lora_weights"), what, "use true, gaussian or orthogonal")
-    return {
-        "lora": lora,
-        "quantization": _quantization(reader, Written(parts.quantization, written.at("quantization"))),
-    }
-
-
-def _quantization(reader: Reader, written: Written) -> dict[str, Any]:
-    options = reader.section(Quantization, written)
-    eight = options.load_in_8bit is True
-    four = options.load_in_4bit if options.load_in_4bit is not None else not eight
-    if four == eight:
-        fix = (
-            "choose one of load_in_4bit and load_in_8bit"
-            if four
-            else "use lora for a base that is not quantised"
-        )
-        what = "the base cannot be in 4 and in 8 bit" if four else "neither 4 nor 8 bit"
-        reader.fault(written.at("load_in_8bit" if eight else "load_in_4bit"), what, fix)
-    unread = "llm_int8_threshold" if four else "bnb_4bit_"
-    for key in options.model_fields_set:
-        if key.startswith(unread):
-            reader.fault(written.at(key), "would not be read", f"the base is in {4 if four else 8} bit")
-    values = options.model_dump(exclude_none=True, exclude={"load_in_4bit", "load_in_8bit"})
-    read = {key: value for key, value in values.items() if not key.startswith(unread)}
-    return {"load_in_4bit" if four else "load_in_8bit": True, **read}
-
-
-_METHOD_OPTIONS = {"full": _full, "freeze": _freeze, "lora": _lora, "qlora": _qlora}
+from harness.suite.training_checks import TrainingChecks
+from harness.validation import KeyPath
 
 
 class Merged:
@@ -149,7 +55,8 @@ def read_training(
     A suite's key must be honoured by every backend that trains; one that stands in for a trained model
     (it has no methods) passes over it.
     """
-    honoured = _declared(backend, "training_keys") | READ_BY_PREDICT
+    honoured = declared(backend, "training_keys") | READ_BY_PREDICT
+    honoured |= READ_BY_HARNESS if trains(backend) else frozenset()
     merged = Merged()
     for written in (suite, candidate):
         values = reader.mapping(written)
@@ -161,53 +68,62 @@ def read_training(
         merged.add(reader.section(Training, Written(typed, written.path)), written)
         for key in kept.keys() - typed.keys():  # a backend's own keys, which it checks itself
             merged.values[key], merged.places[key] = kept[key], written.at(key)
-    _check_training(reader, merged, validated=validated)
+    _check_values(reader, merged, backend)
+    if merged.values.get("learning_rate", 0) is None:
+        del merged.values["learning_rate"]  # null: the method's default
     settings = {**_training_defaults(merged.values, method, validated=validated), **merged.values}
+    TrainingChecks(reader, merged.values, merged.places, settings, validated=validated).run()
+    if method is not None and method.name == "prompt_tuning":
+        for key in sorted(PACKING_KEYS & merged.values.keys()):
+            if merged.values[key]:
+                what = "prompt_tuning stands before each row, and a packed row has several examples"
+                reader.fault(merged.places[key], what, f"set {key}: false")
     return {key: settings[key] for key in sorted(settings) if key in honoured}
+
+
+def _check_values(reader: Reader, merged: Merged, backend: Plugin) -> None:
+    """Faults of values that another backend would honour, but not this one."""
+    for key, honoured in getattr(backend.cls, "training_values", {}).items():
+        value = merged.values.get(key)
+        if value is not None and value not in honoured:
+            known = ", ".join(sorted(map(str, honoured)))
+            what = f"backend '{backend.name}' does not honour {key}: {value}"
+            reader.fault(merged.places[key], what, f"it honours {known}")
 
 
 def _not_honoured(reader: Reader, path: KeyPath, backend: Plugin, honoured: frozenset[str]) -> None:
     key = str(path[-1])
-    if key not in TRAINING_ARGUMENTS:
+    if key not in TRAINING_ARGUMENTS | Training.model_fields.keys():
         reader.unknown(Training, path, honoured)
         return
-    fix = Training.renamed.get(key) or f"it honours {', '.join(sorted(honoured))}"
+    fix = Training.renamed.get(key) or _who_honours(key)
+    if not trains(backend):
+        fix = f"it honours {', '.join(sorted(honoured))}"
     reader.fault(path, f"backend '{backend.name}' does not honour '{key}'", fix)
+
+
+def _who_honours(key: str) -> str:
+    """The backends that come along and honour a key, or that there is none."""
+    names = [source.name for source in registry.known("backend") if source.origin == "built in"]
+    found = [n for n in names if key in declared(registry.find("backend", n), "training_keys")]
+    if found:
+        return f"{', '.join(found)} {'does' if len(found) == 1 else 'do'}"
+    return "no backend here does; suites/README.md says why, below 'Coming from elsewhere'"
 
 
 def _training_defaults(
     values: Mapping[str, Any], method: Method | None, *, validated: bool
 ) -> dict[str, Any]:
     defaults = Training().model_dump()
-    adapter = method is not None and method.name in ADAPTERS
-    defaults["learning_rate"] = ADAPTER_LEARNING_RATE if adapter else FULL_LEARNING_RATE
-    if values.get("lr_scheduler_type") == "constant":
+    name = "full" if method is None else method.name
+    defaults["learning_rate"] = LEARNING_RATES.get(name, FULL_LEARNING_RATE)
+    if values.get("lr_scheduler_type") == "constant" or values.get("warmup_epochs") is not None:
         defaults["warmup_steps"] = 0
     if not validated:
         defaults["eval_strategy"] = "no"
     if values.get("eval_strategy", defaults["eval_strategy"]) == "no":
         defaults["load_best_model_at_end"] = False
     return defaults
-
-
-def _check_training(reader: Reader, merged: Merged, *, validated: bool) -> None:
-    """Faults of keys that contradict one another or that nothing would read."""
-    values, places = merged.values, merged.places
-    if values.get("learning_rate", 0) is None:
-        del values["learning_rate"]  # null: the method's default
-    if values.get("max_steps") == 0:
-        reader.fault(places["max_steps"], "must be at least 1, or -1 for num_train_epochs, got 0")
-    if values.get("lr_scheduler_type") == "constant" and values.get("warmup_steps", 0):
-        reader.fault(places["warmup_steps"], "constant has no warm-up", "use constant_with_warmup")
-    strategy = values.get("eval_strategy", "epoch" if validated else "no")
-    if strategy != "no" and not validated:
-        reader.fault(places["eval_strategy"], "there is no validation set", "set data.validation")
-    if values.get("eval_steps") is not None and strategy != "steps":
-        reader.fault(places["eval_steps"], "would not be read", "set eval_strategy: steps")
-    if values.get("load_best_model_at_end") and strategy == "no":
-        reader.fault(
-            places["load_best_model_at_end"], "nothing is validated", "set eval_strategy and data.validation"
-        )
 
 
 def read_generation(reader: Reader, parts: Sequence[Written]) -> dict[str, Any]:

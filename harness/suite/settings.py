@@ -1,9 +1,8 @@
-"""The keys of a suite: names, types, ranges and defaults, for everything below the top level.
+"""The keys below `training:` and `generation:`: names, types, ranges and defaults.
 
-Names are verbatim those of transformers' TrainingArguments, GenerationConfig and BitsAndBytesConfig and
-of peft's LoraConfig, so that what people know keeps its meaning; a key that nothing here would read is
-refused. The tables are our own, because importing transformers costs seconds and a plan must not: a
-test compares them with the installed classes.
+Names are verbatim those of transformers' TrainingArguments and GenerationConfig, so that what people know
+keeps its meaning; a key that nothing here would read is refused. The tables are our own, because
+importing transformers costs seconds and a plan must not: a test compares them with the installed classes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-from harness.modeling.training_settings import ADAPTERS as ADAPTERS
+from harness.tracking import TRACKERS
 from harness.validation import shown
 
 Positive = Annotated[float, Field(gt=0)]
@@ -32,49 +31,68 @@ def _count_or_share(value: Any) -> int | float:
     return value
 
 
-def _texts_or_text(value: Any) -> str | list[str]:
-    if isinstance(value, str) or (
-        isinstance(value, list) and value and all(isinstance(v, str) for v in value)
-    ):
-        return value
-    raise ValueError(f"expected text or a list of texts, got {shown(value)}")
-
-
-def _layers(value: Any) -> int | list[int]:
-    numbers = value if isinstance(value, list) else [value]
-    if numbers and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
-        return value  # type: ignore[no-any-return]
-    raise ValueError(f"expected a layer's number or a list of them, counted from 0, got {shown(value)}")
-
-
-def _adaptable(value: Any) -> str | list[str]:
-    """Target modules; the output layer is none of them, it may be one tensor with the embedding."""
-    names = _texts_or_text(value)
-    if any(name.split(".")[-1] == "lm_head" for name in ([names] if isinstance(names, str) else names)):
-        raise ValueError("lm_head cannot carry an adapter; train it whole with modules_to_save: [lm_head]")
-    return names
-
-
-def _initialisation(value: Any) -> bool | str:
-    if isinstance(value, bool) or value in INITIALISATIONS:
-        return value  # type: ignore[no-any-return]
-    names = ", ".join(INITIALISATIONS)
-    raise ValueError(f"expected true, false or one of {names}, got {shown(value)}")
-
-
 def _early_stopping(value: Any) -> bool | str:
     if isinstance(value, bool) or value == "never":
         return value  # type: ignore[no-any-return]
     raise ValueError(f"expected true, false or 'never', got {shown(value)}")
 
 
-INITIALISATIONS = ("gaussian", "orthogonal", "pissa", "olora")
+def _trackers(value: Any) -> list[str]:
+    """One tracker or a list, as TrainingArguments takes them; `none` is the empty list."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"expected a list of {', '.join(TRACKERS)}, got {shown(value)}")
+    names = [] if names == ["none"] else names
+    if unknown := next((name for name in names if name not in TRACKERS), None):
+        raise ValueError(f"no tracker '{unknown}'; known: {', '.join(TRACKERS)}")
+    return list(dict.fromkeys(names))
+
+
+Trackers = Annotated[list[str], PlainValidator(_trackers)]
 Steps = Annotated[int | float, PlainValidator(_count_or_share)]
-Texts = Annotated[str | list[str], PlainValidator(_texts_or_text)]
-Modules = Annotated[str | list[str], PlainValidator(_adaptable)]
-Layers = Annotated[int | list[int], PlainValidator(_layers)]
 EarlyStopping = Annotated[bool | str, PlainValidator(_early_stopping)]
-Initialisation = Annotated[bool | str, PlainValidator(_initialisation)]
+Schedule = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "polynomial",
+    "inverse_sqrt",
+    "constant",
+    "constant_with_warmup",
+]
+Optimizer = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_8bit",
+    "paged_adamw_8bit",
+    "adam",
+    "adafactor",
+    "adadelta",
+    "rmsprop",
+    "sgd",
+]
+
+
+FROM_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("max_length", "max_seq_length", "model_max_length", "sequence_len", "cutoff_len"),
+        "write prompting.max_length",
+    ),
+    **dict.fromkeys(
+        ("train_on_prompt", "train_on_inputs"), "write training.completion_only_loss, its opposite"
+    ),
+    **dict.fromkeys(("lora_r", "lora_rank"), "write method.lora.r"),
+    "lora_alpha": "write method.lora.lora_alpha",
+    "lora_dropout": "write method.lora.lora_dropout",
+    **dict.fromkeys(("lora_target", "lora_target_modules"), "write method.lora.target_modules"),
+    **dict.fromkeys(("finetuning_type", "adapter"), "write method"),
+    "load_in_4bit": "write method.qlora.quantization.load_in_4bit",
+    "load_in_8bit": "write method.qlora.quantization.load_in_8bit",
+    "num_processes": "write launch.num_processes",
+    **dict.fromkeys(("val_set_size", "val_size"), "write data.validation"),
+}
+"""Keys of other tools, which have them all on one level, and where they are here."""
 
 
 class Section(BaseModel):
@@ -90,7 +108,7 @@ class Section(BaseModel):
 
 
 class Training(Section):
-    """Keys of TrainingArguments, and TRL's `completion_only_loss`; `validation_samples` is our own."""
+    """Keys of TrainingArguments; those that it lacks are TRL's, H2O LLM Studio's or our own."""
 
     num_train_epochs: Positive = 3.0
     max_steps: Annotated[int, Field(ge=-1)] = -1
@@ -103,20 +121,38 @@ class Training(Section):
     adam_beta2: Share = 0.999
     adam_epsilon: Positive = 1e-8
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
+    lr_scheduler_type: Schedule = "cosine"
+    lr_scheduler_kwargs: dict[str, Any] | None = None
     warmup_steps: Steps = 0.03
-    optim: Literal["adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch"
+    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    optim: Optimizer = "adamw_torch"
+    optim_args: dict[str, Any] | None = None
     bf16: bool | None = None
+    fp16: bool = False
     activation_checkpointing: bool = False
+    dropout: Share | None = None
+    token_mask_probability: Share = 0.0
+    neftune_noise_alpha: Annotated[float, Field(ge=0)] | None = None
+    padding_quantile: Annotated[float, Field(gt=0, le=1)] = 1.0
     train_sampling_strategy: Literal["group_by_length", "random", "sequential"] = "group_by_length"
     dataloader_drop_last: bool = False
     logging_steps: Steps = 10
     eval_strategy: Literal["no", "steps", "epoch"] = "epoch"
     eval_steps: Steps | None = None
+    eval_epochs: Positive | None = None
+    eval_on_start: bool = False
+    early_stopping_patience: Count | None = None
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
     load_best_model_at_end: bool = True
     save_steps: Count | None = None
+    packing: bool = False
+    padding_free: bool = False
     completion_only_loss: bool = True
     validation_samples: Annotated[int, Field(ge=0)] = 3
+    skip_memory_check: bool = False
+    report_to: Trackers = []
+    project: str | None = None
+    run_name: str | None = None
 
     renamed: ClassVar[Mapping[str, str]] = {
         "warmup_ratio": "transformers 5 has warmup_steps, where a float below 1 is a share of all steps",
@@ -131,16 +167,13 @@ class Training(Section):
         "logging_dir": "leave it out, the log is part of the report",
         "include_tokens_per_second": "leave it out, tokens/s are always logged",
         "save_safetensors": "leave it out, weights are always safetensors",
-        "fp16_backend": "write bf16",
-        "fp16": "write bf16",
-        "torch_dtype": "write bf16",
-        "dtype": "write bf16",
-        "max_seq_length": "write prompting.max_length",
-        "max_length": "write prompting.max_length",
-        "load_in_4bit": "write method.qlora.quantization.load_in_4bit",
-        "load_in_8bit": "write method.qlora.quantization.load_in_8bit",
+        "packing_strategy": "leave it out, rows are packed whole, as bfd does",
+        "fp16_backend": "write fp16",
+        "torch_dtype": "write bf16 or fp16",
+        "dtype": "write bf16 or fp16",
         "seed": "write seeds, at the top level or in a candidate",
         "data_seed": "write seeds, at the top level or in a candidate",
+        **FROM_ELSEWHERE,
     }
     aliases: ClassVar[Mapping[str, str]] = {
         "lr": "learning_rate",
@@ -149,86 +182,85 @@ class Training(Section):
         "eval_batch_size": "per_device_eval_batch_size",
         "scheduler": "lr_scheduler_type",
         "optimizer": "optim",
+        "schedule": "lr_scheduler_type",
         "warmup": "warmup_steps",
         "grad_clip": "max_grad_norm",
+        "gradient_clip": "max_grad_norm",
         "gradient_clipping": "max_grad_norm",
+        "grad_accumulation": "gradient_accumulation_steps",
+        "drop_last_batch": "dataloader_drop_last",
+        "intermediate_dropout": "dropout",
+        "mask_prompt_labels": "completion_only_loss",
+        "evaluation_epochs": "eval_epochs",
+        "evaluate_before_training": "eval_on_start",
+        "save_best_checkpoint": "load_best_model_at_end",
     }
 
 
-class Freeze(Section):
-    """Full training of the last layers, with or without embeddings and head."""
-
-    last_layers: Annotated[int, Field(ge=0)] | None = None
-    embeddings: bool = False
-    head: bool = False
-
-    aliases: ClassVar[Mapping[str, str]] = {"layers": "last_layers", "num_layers": "last_layers"}
+READ_BY_HARNESS = frozenset({"skip_memory_check", "report_to", "project", "run_name"})
+"""Training keys for the harness around a training: any backend that trains takes them, none is told."""
+READ_BY_PREDICT = frozenset({"per_device_eval_batch_size"})
+"""Training keys that prediction reads: a backend that trains nothing takes them too."""
 
 
-class Lora(Section):
-    """Keys of peft's LoraConfig."""
+class Sgd(Section):
+    """`optim_args` of sgd: keys of torch.optim.SGD."""
 
-    r: Count = 8
-    lora_alpha: Count = 16
-    lora_dropout: Share = 0.0
-    target_modules: Modules = "all-linear"
-    exclude_modules: Texts | None = None
-    bias: Literal["none", "all", "lora_only"] = "none"
-    use_rslora: bool = False
-    use_dora: bool = False
-    init_lora_weights: Initialisation = True
-    modules_to_save: list[str] | None = None
-    layers_to_transform: Layers | None = None
-    layers_pattern: Texts | None = None
-    rank_pattern: dict[str, Count] | None = None
-    alpha_pattern: dict[str, Count] | None = None
-    trainable_token_indices: list[int] | None = None
-
-    renamed: ClassVar[Mapping[str, str]] = {
-        "task_type": "leave it out, it is always CAUSAL_LM",
-        "peft_type": "leave it out, the method says it",
-        "load_in_4bit": "write method.qlora.quantization.load_in_4bit",
-        "load_in_8bit": "write method.qlora.quantization.load_in_8bit",
-    }
-    aliases: ClassVar[Mapping[str, str]] = {
-        "rank": "r",
-        "lora_r": "r",
-        "lora_rank": "r",
-        "alpha": "lora_alpha",
-        "dropout": "lora_dropout",
-        "targets": "target_modules",
-    }
+    momentum: Share = 0.0
+    dampening: Share = 0.0
+    nesterov: bool = False
 
 
-class Quantization(Section):
-    """Keys of transformers' BitsAndBytesConfig."""
+class Rmsprop(Section):
+    """`optim_args` of rmsprop: keys of torch.optim.RMSprop."""
 
-    load_in_4bit: bool | None = None
-    load_in_8bit: bool | None = None
-    bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
-    bnb_4bit_use_double_quant: bool = True
-    bnb_4bit_compute_dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    llm_int8_threshold: Annotated[float, Field(ge=0)] = 6.0
-    llm_int8_skip_modules: list[str] | None = None
-
-    aliases: ClassVar[Mapping[str, str]] = {
-        "bits": "load_in_4bit",
-        "quant_type": "bnb_4bit_quant_type",
-        "double_quant": "bnb_4bit_use_double_quant",
-        "compute_dtype": "bnb_4bit_compute_dtype",
-    }
+    alpha: Share = 0.99
+    momentum: Share = 0.0
+    centered: bool = False
 
 
-class Qlora(Section):
-    """LoRA over a quantised base."""
+class Adadelta(Section):
+    """`optim_args` of adadelta: keys of torch.optim.Adadelta."""
 
-    lora: Any = None
-    quantization: Any = None
+    rho: Share = 0.9
 
-    renamed: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(Lora.model_fields, "write it below lora:"),
-        **dict.fromkeys(Quantization.model_fields, "write it below quantization:"),
-    }
+
+class CosineWithRestarts(Section):
+    """`lr_scheduler_kwargs` of cosine_with_restarts."""
+
+    num_cycles: Count = 1
+
+
+class CosineWithMinLr(Section):
+    """`lr_scheduler_kwargs` of cosine_with_min_lr; one of the two is required."""
+
+    min_lr: Positive | None = None
+    min_lr_rate: Share | None = None
+
+
+class Polynomial(Section):
+    """`lr_scheduler_kwargs` of polynomial."""
+
+    power: Positive = 1.0
+    lr_end: Positive = 1e-7
+
+
+class InverseSqrt(Section):
+    """`lr_scheduler_kwargs` of inverse_sqrt."""
+
+    timescale: Count | None = None
+
+
+ADAM_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "adam"})
+ADAM_KEYS = ("adam_beta1", "adam_beta2", "adam_epsilon")
+"""Read by Adam and its kin alone."""
+OPTIMIZER_ARGUMENTS: Mapping[str, type[Section]] = {"sgd": Sgd, "rmsprop": Rmsprop, "adadelta": Adadelta}
+SCHEDULE_ARGUMENTS: Mapping[str, type[Section]] = {
+    "cosine_with_restarts": CosineWithRestarts,
+    "cosine_with_min_lr": CosineWithMinLr,
+    "polynomial": Polynomial,
+    "inverse_sqrt": InverseSqrt,
+}
 
 
 class Generation(Section):
@@ -259,8 +291,6 @@ class Generation(Section):
     }
 
 
-METHODS: Mapping[str, type[Section] | None] = {"full": None, "freeze": Freeze, "lora": Lora, "qlora": Qlora}
-"""The methods whose options are known here; None: it has none."""
 FULL_LEARNING_RATE = 2e-5
 ADAPTER_LEARNING_RATE = 2e-4
 """Ten times higher: one shared rate would be an unfair contest (Schulman et al. 2025)."""

@@ -235,7 +235,7 @@ def _descend(document: Document, segments: Sequence[str], label: str) -> KeyPath
         if not rest:
             return path
         inner = node.get(step) if isinstance(node, dict) else node[step]
-        node[step] = _opened(inner, rest[0], path, label)
+        node[step] = opened(inner, rest[0], path, label)
         node = node[step]
 
 
@@ -255,7 +255,7 @@ def _step(node: Any, rest: Sequence[str], path: KeyPath, label: str) -> tuple[st
     return ".".join(rest[:used]), used
 
 
-def _opened(value: Any, key: str, path: KeyPath, label: str) -> Any:
+def opened(value: Any, key: str, path: Sequence[str | int], label: str) -> Any:
     """A value as something that keys can be set in: `lora` opens to `{lora: {}}` for the key `lora`."""
     if isinstance(value, dict | list):
         return value

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass, field
+import warnings
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
-from harness.errors import DataError
-from harness.modeling.failures import memory_errors_explained, require_finite, stop_requests
+from harness.modeling.failures import memory_errors_explained, stop_requests
+from harness.modeling.training.augmentation import noisy_embeddings
 from harness.modeling.training.checkpoints import Checkpoints
 from harness.modeling.training.metering import Meter
 from harness.modeling.training.optimization import Optimization, StepReport
-from harness.modeling.training.sampling_order import Indices, epoch_windows
+from harness.modeling.training.sampling_order import Indices, epoch_windows, steps_per_epoch
 from harness.modeling.training.setup import TrainingSetup
+from harness.modeling.training.state import LoopState, TrainingLog
 from harness.modeling.training.validation_loss import Validator
+from harness.modeling.training.validation_schedule import ValidationSchedule
 from harness.modeling.training_settings import TrainingSettings
 from harness.protocols import TrainJob
-from harness.records import dump_line, from_json, iter_json_lines, to_json, write_jsonl
+from harness.records import from_json, to_json
 
 CHECKPOINTS = "checkpoints"
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
@@ -35,49 +35,6 @@ _FIX_MEMORY = (
 )
 
 
-@dataclass
-class Interval:
-    """Sums since the last line of the log; `started` is the time trained until then, in seconds."""
-
-    loss_sum: float = 0.0
-    targets: int = 0
-    tokens: int = 0
-    started: float = 0.0
-
-
-@dataclass
-class LoopState:
-    """Where the loop is; goes into a checkpoint as JSON. `train_loss` is that of the last line logged."""
-
-    step: int = 0
-    tokens_seen: int = 0
-    tokens_supervised: int = 0
-    interval: Interval = field(default_factory=Interval)
-    train_loss: float | None = None
-    best_step: int | None = None
-    best_validation_loss: float | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    peak_memory_bytes: int = 0
-
-
-class TrainingLog:
-    """One JSON object a line, each flushed at once: `type` is `train` or `validation`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def cut_after(self, step: int) -> None:
-        """Remove the lines behind `step`, and a torn last one: those steps are about to be done again."""
-        if self._path.exists():
-            kept = [line for line in iter_json_lines(self._path, torn_tail=True) if line["step"] <= step]
-            write_jsonl(self._path, kept)
-
-    def append(self, kind: str, **entry: Any) -> None:
-        """Add a line."""
-        with self._path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(dump_line({"type": kind, **entry}))
-
-
 class TrainingLoop:
     """Trains `setup.model` in place, going on from the newest checkpoint in `job.out`.
 
@@ -86,12 +43,14 @@ class TrainingLoop:
 
     def __init__(self, job: TrainJob, settings: TrainingSettings, setup: TrainingSetup, meter: Meter) -> None:
         self._job, self._settings, self._setup, self._meter = job, settings, setup, meter
-        self._steps_per_epoch = _steps_per_epoch(job, settings, setup)
+        self._steps_per_epoch = steps_per_epoch(len(setup.train), settings, job.train.name)
         self._total = settings.total_steps(len(setup.train))
-        self._optimization = Optimization(setup, settings, self._total)
+        self._optimization = Optimization(setup, settings, self._total, job.seed)
+        self._schedule = ValidationSchedule(settings, self._steps_per_epoch, self._total)
         self._validator = Validator(setup, job.prompting, job.generation, settings.per_device_eval_batch_size)
         self.checkpoints = Checkpoints(job.out / CHECKPOINTS)
-        self._log = TrainingLog(job.out / "log.jsonl")
+        self._processes = setup.processes
+        self._log = TrainingLog(job.out / "log.jsonl", silent=not self._processes.first)
         self._windows = lru_cache(maxsize=1)(self._windows_of_epoch)
         self._saved_at, self._pause = time.monotonic(), SECONDS_BETWEEN_CHECKPOINTS
         self.state = LoopState()
@@ -102,39 +61,65 @@ class TrainingLoop:
         return self._optimization.state_dtype
 
     @property
+    def micro_batch_size(self) -> int:
+        """Rows of one forward pass, in the end."""
+        return self._optimization.micro_batch_size
+
+    @property
     def epochs(self) -> float:
         """Passes over the data so far."""
         return self.state.step / self._steps_per_epoch
 
     def run(self) -> None:
-        """Train to the end, and put the best weights back where the settings ask for it.
+        """Train until the schedule is over, and put the best weights back where the settings ask for it.
 
         Raises TrainingDiverged, OutOfMemory, and SystemExit after a SIGTERM, once the step is finished
         and a checkpoint written.
         """
         self._resume()
-        self._setup.model.train()
-        with stop_requests() as stop_requested:
-            while self.state.step < self._total:
-                self._step()
-                if self._validation_is_due():
+        model = self._setup.model
+        model.train()
+        validates = self._setup.validation is not None
+        if self._settings.eval_on_start and validates and self.state.step == 0:
+            self._validate()
+        with stop_requests() as stop_requested, noisy_embeddings(model, self._settings.neftune_noise_alpha):
+            while not self._schedule.is_over(self.state):
+                report = self._step()
+                if validates and self._schedule.is_due(self.state.step):
                     self._validate()
-                if stop_requested():
+                if self.state.interval.targets and self._schedule.is_over(self.state):
+                    self._write_log(report)
+                if self._processes.any(stop_requested(), self._setup.device):
                     self._save_checkpoint()
+                    self._processes.wait()  # whoever left before would have the launcher end them all
                     raise SystemExit(STOPPED)
                 if self._checkpoint_is_due():
                     self._save_checkpoint()
+        self.state.warn_of_losses()
+        self._say_what_was_halved()
         best = self.state.best_step
-        if self._settings.load_best_model_at_end and best is not None and best != self._total:
-            self.checkpoints.restore_best(best, self._setup.model)
+        wanted = self._settings.load_best_model_at_end and self._processes.first
+        if wanted and best is not None and best != self.state.step:
+            self.checkpoints.restore_best(best, model)
+
+    def _say_what_was_halved(self) -> None:
+        asked, done = self._settings.per_device_train_batch_size, self._optimization.micro_batch_size
+        if done < asked:
+            what = f"memory ran out: micro batches of {done} rows instead of {asked}"
+            warnings.warn(f"{what}; the effective batch is as asked for", stacklevel=2)
 
     def _resume(self) -> None:
         with self._meter.phase("load"):
             numbers = self.checkpoints.restore(self._setup.model, self._optimization.optimizer)
         if numbers is not None:
             self.state = from_json(LoopState, numbers)
-            self._meter.carry_on(self.state.seconds, self.state.peak_memory_bytes)
-        self._log.cut_after(self.state.step)
+            state = self.state
+            self._meter.carry_on(state.seconds, state.peak_memory_bytes, state.energy_joules)
+            self._optimization.restore_scaler(state.loss_scale)
+            if state.micro_batch_size is not None:
+                self._optimization.micro_batch_size = state.micro_batch_size
+        # Without a checkpoint all is done again, the validation before the first step too.
+        self._log.cut_after(-1 if numbers is None else self.state.step)
 
     def _windows_of_epoch(self, epoch: int) -> list[Indices]:
         return epoch_windows(
@@ -146,82 +131,49 @@ class TrainingLoop:
             drop_last=self._settings.dataloader_drop_last,
         )
 
-    def _step(self) -> None:
+    def _step(self) -> StepReport:
         epoch, position = divmod(self.state.step, self._steps_per_epoch)
         window = self._windows(epoch)[position]
         place = f"step {self.state.step + 1}"
         with self._meter.phase("train"), memory_errors_explained(place, _FIX_MEMORY):
             report = self._optimization.step(self.state.step, window)
-        self._count(window, report)
+        self._count(report)
         if self.state.step % self._settings.logging_interval(self._total) == 0 or self._at_end:
             self._write_log(report)
         self._job.progress(self.state.step, self._total, self._note(report))
+        return report
 
-    def _count(self, window: Indices, report: StepReport) -> None:
-        state, rows = self.state, self._setup.train
-        tokens = sum(rows.lengths[index] for index in window)
-        targets = sum(rows.targets[index] for index in window)
-        state.step += 1
-        state.tokens_seen += tokens
-        state.tokens_supervised += targets
-        state.interval.tokens += tokens
-        state.interval.targets += targets
-        state.interval.loss_sum += report.loss * targets
+    def _count(self, report: StepReport) -> None:
+        self.state.count(report.loss, report.lengths, report.targets)
+        self.state.skipped_steps += report.gradient_norm is None
+        self.state.rows_cut += report.rows_cut
+        self._meter.count_step(report.lengths, report.targets)
 
     @property
     def _at_end(self) -> bool:
         return self.state.step == self._total
 
     def _write_log(self, report: StepReport) -> None:
-        state, interval = self.state, self.state.interval
         seconds = self._meter.seconds["train"]
-        state.train_loss = interval.loss_sum / interval.targets
-        self._log.append(
-            "train",
-            step=state.step,
-            epoch=round(self.epochs, 4),
-            loss=state.train_loss,
-            learning_rate=report.learning_rate,
-            grad_norm=report.gradient_norm,
-            tokens_per_second=interval.tokens / (seconds - interval.started),
-            seconds=seconds,
-        )
-        state.interval = Interval(started=seconds)
+        line = self.state.training_line(self.epochs, report.learning_rate, report.gradient_norm, seconds)
+        self._log.append("train", **line)
 
     def _note(self, report: StepReport) -> str:
         loss = report.loss if self.state.train_loss is None else self.state.train_loss
         speed = self.state.tokens_seen / self._meter.seconds["train"]
         return f"loss {loss:.3f}, {speed:,.0f} tokens/s"
 
-    def _validation_is_due(self) -> bool:
-        if self._setup.validation is None:
-            return False
-        if self._settings.eval_strategy == "steps":
-            interval = self._settings.evaluation_interval(self._total)
-        else:
-            interval = self._steps_per_epoch
-        return self.state.step % interval == 0 or self._at_end
-
     def _validate(self) -> None:
         state = self.state
-        place, fix = f"validation at step {state.step}", "lower per_device_eval_batch_size"
-        with self._meter.phase("validate"), memory_errors_explained(place, fix):
-            loss, targets = self._validator.loss()
-            require_finite(state.step, "validation loss", loss)
-            answers = self._validator.answers()
-        self._log.append(
-            "validation",
-            step=state.step,
-            epoch=round(self.epochs, 4),
-            loss=loss,
-            tokens=targets,
-            samples=answers,
-        )
-        if state.best_validation_loss is None or loss < state.best_validation_loss:
-            state.best_step, state.best_validation_loss = state.step, loss
-            if self._settings.load_best_model_at_end and not self._at_end:
-                with self._meter.phase("save"):
-                    self.checkpoints.save_best(state.step, self._setup.model)
+        with self._meter.phase("validate"):
+            line = self._validator.line(state.step, self.epochs)
+        self._log.append("validation", **line)
+        # Before the first step nothing is trained yet: as in transformers, that cannot be the best.
+        best = state.step > 0 and state.note_validation(line["loss"], self._settings.early_stopping_threshold)
+        keeps = self._settings.load_best_model_at_end and self._processes.first
+        if best and keeps and not self._at_end:
+            with self._meter.phase("save"):
+                self.checkpoints.save_best(state.step, self._setup.model)
 
     def _checkpoint_is_due(self) -> bool:
         if self._settings.save_steps is not None:
@@ -229,8 +181,13 @@ class TrainingLoop:
         return time.monotonic() - self._saved_at >= self._pause
 
     def _save_checkpoint(self) -> None:
+        if not self._processes.first:
+            return
         self.state.peak_memory_bytes = self._meter.peak_memory_bytes()
+        self.state.energy_joules = self._meter.energy_joules()
         self.state.seconds = dict(self._meter.seconds)
+        self.state.loss_scale = self._optimization.scaler_state()
+        self.state.micro_batch_size = self._optimization.micro_batch_size
         started = time.monotonic()
         with self._meter.phase("save"):
             self.checkpoints.save(
@@ -239,17 +196,3 @@ class TrainingLoop:
         self._saved_at = time.monotonic()
         # Weights and moments of a large model take a while to write: then save less often.
         self._pause = max(SECONDS_BETWEEN_CHECKPOINTS, (self._saved_at - started) / MOST_TIME_FOR_CHECKPOINTS)
-
-
-def _steps_per_epoch(job: TrainJob, settings: TrainingSettings, setup: TrainingSetup) -> int:
-    rows = len(setup.train)
-    steps = settings.steps_per_epoch(rows)
-    if steps == 0:
-        batch = settings.effective_batch_size
-        fix = (
-            f"set dataloader_drop_last: false, or a batch smaller than {batch}"
-            if rows
-            else "raise max_length"
-        )
-        raise DataError(f"{rows} usable training rows make no step", where=job.train.name, fix=fix)
-    return steps

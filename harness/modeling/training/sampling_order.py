@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import DataError
+from harness.modeling.training_settings import TrainingSettings
+
 Indices = npt.NDArray[np.int64]
 
 # As transformers' get_length_grouped_indices: at most 50 windows are sorted together, and never more
@@ -60,6 +63,16 @@ def epoch_windows(
         windows = [windows[index] for index in generator.permutation(len(windows))]
     # Order inside a window cannot change its gradient, only how much padding its micro batches need.
     return [part[np.argsort(-sizes[part], kind="stable")] for part in windows]
+
+
+def steps_per_epoch(rows: int, settings: TrainingSettings, where: str) -> int:
+    """How many windows an epoch of `rows` has. Raises DataError, for the file `where`, if there is none."""
+    steps = settings.steps_per_epoch(rows)
+    if steps == 0:
+        smaller = f"set dataloader_drop_last: false, or a batch smaller than {settings.effective_batch_size}"
+        fix = smaller if rows else "raise max_length"
+        raise DataError(f"{rows} usable training rows make no step", where=where, fix=fix)
+    return steps
 
 
 def micro_batches(window: Indices, size: int) -> list[Indices]:

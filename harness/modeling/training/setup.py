@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from harness.errors import ModelError
+from harness.errors import ModelError, first_line
 from harness.modeling.artifacts import load_base
-from harness.modeling.devices import compute_dtype, dtype_name
-from harness.modeling.failures import first_line
+from harness.modeling.devices import computes_in, dtype_name
+from harness.modeling.dropout import set_dropout
+from harness.modeling.isolation import require_isolation
 from harness.modeling.loading import load_tokenizer, within_positions
 from harness.modeling.methods import prepare, quantization
+from harness.modeling.packing import pack
 from harness.modeling.supervision import Encoded, Renderer
+from harness.modeling.training.processes import ALONE, Processes
 from harness.modeling.training_settings import ADAPTERS, TrainingSettings
 from harness.protocols import TrainJob
 from harness.records import Example, Method, Prompting, read_jsonl
@@ -24,9 +27,15 @@ from harness.records import Example, Method, Prompting, read_jsonl
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows with at least one target each; `dropped` counts the examples that had none."""
+    """Rows with at least one target each, which may be packed.
+
+    `examples` are in them, `truncated` of these lost a part to the length limit, and `dropped` more had no
+    target left.
+    """
 
     encoded: Sequence[Encoded]
+    examples: int
+    truncated: int = 0
     dropped: int = 0
 
     def __len__(self) -> int:
@@ -42,10 +51,9 @@ class Rows:
         """Supervised tokens of each row."""
         return [sum(row.supervised) for row in self.encoded]
 
-    @property
-    def truncated(self) -> int:
-        """How many rows lost part of their prompt or answer to the length limit."""
-        return sum(row.truncated for row in self.encoded)
+    def packed(self, capacity: int, seed: int) -> Rows:
+        """The same examples in packed rows of at most `capacity` tokens."""
+        return replace(self, encoded=pack(self.encoded, capacity, seed))
 
     def take(self, indices: Iterable[int]) -> list[Encoded]:
         """The rows at these indices."""
@@ -63,6 +71,7 @@ class TrainingSetup:
     train: Rows
     validation: Rows | None
     samples: list[Example]
+    processes: Processes = ALONE
 
     @property
     def pad_id(self) -> int:
@@ -70,14 +79,66 @@ class TrainingSetup:
         return int(self.tokenizer.pad_token_id)
 
 
-def set_up(job: TrainJob, settings: TrainingSettings, device: torch.device) -> TrainingSetup:
-    """Load, prepare and encode. Raises ModelError where model and method do not fit."""
-    computes_in = _computes_in(settings, device)
+ModelMaker = Callable[
+    [TrainJob, TrainingSettings, PreTrainedTokenizerBase, torch.device, torch.dtype],
+    Any,
+]
+
+
+def set_up(
+    job: TrainJob,
+    settings: TrainingSettings,
+    device: torch.device,
+    processes: Processes = ALONE,
+    make_model: ModelMaker | None = None,
+) -> TrainingSetup:
+    """Load, prepare and encode. Raises ModelError where model and method do not fit.
+
+    `make_model` is for an engine that loads models in its own way.
+    """
+    make_model = make_model or prepared_model
+    compute = computes_in(settings.bf16, settings.fp16, device)
     tokenizer = load_tokenizer(job.model)
-    # Trained weights are kept in float32 even where bfloat16 computes: with 8 bits of mantissa an AdamW
-    # update of 1e-5 is lost in rounding. Adapters get their float32 from peft; their base needs none.
-    weights = computes_in if job.method.name in ADAPTERS else torch.float32
-    model = load_base(job.model, tokenizer, job.method, device=device, dtype=weights)
+    # Trained weights are kept in float32 even where 16 bits compute: with bfloat16's 8 bits of mantissa an
+    # AdamW update of 1e-5 is lost in rounding, and float16's gradients could not be unscaled. Adapters are
+    # float32 whatever their base, which needs none.
+    weights = compute if job.method.name in ADAPTERS else torch.float32
+    model = make_model(job, settings, tokenizer, device, weights)
+
+    def rows(examples: list[Example]) -> Rows:
+        only_answers = settings.completion_only_loss
+        return encode_rows(
+            examples, tokenizer, model.config, job.prompting, completion_only_loss=only_answers
+        )
+
+    train = rows(read_jsonl(job.train, Example))
+    if settings.packing:
+        train = _packed(train, job, model, device)
+    validates = job.validation is not None and settings.eval_strategy != "no"
+    held_out = read_jsonl(job.validation, Example) if job.validation is not None and validates else []
+    return TrainingSetup(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        compute_dtype=compute,
+        train=train,
+        validation=rows(held_out) if held_out else None,
+        samples=held_out[: settings.validation_samples],
+        processes=processes,
+    )
+
+
+def prepared_model(
+    job: TrainJob,
+    settings: TrainingSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Any:
+    """The base with weights of `dtype`, prepared for its method; the tokenizer may get a pad token."""
+    model = load_base(job.model, tokenizer, job.method, device=device, dtype=dtype)
+    if settings.dropout is not None:
+        set_dropout(model, settings.dropout)  # before adapters come in, which have a dropout of their own
     prepared = prepare(model, job.method, job.seed)
     if settings.activation_checkpointing:
         # The non-reentrant kind passes gradients through frozen embeddings; the reentrant one would
@@ -86,24 +147,14 @@ def set_up(job: TrainJob, settings: TrainingSettings, device: torch.device) -> T
             model.activation_checkpointing_enable({"use_reentrant": False})
         except ValueError as error:  # the architecture lacks it
             raise ModelError(first_line(error), fix="set activation_checkpointing: false") from error
+    return prepared
 
-    def rows(examples: list[Example]) -> Rows:
-        only_answers = settings.completion_only_loss
-        return encode_rows(
-            examples, tokenizer, model.config, job.prompting, completion_only_loss=only_answers
-        )
 
-    validates = job.validation is not None and settings.eval_strategy != "no"
-    held_out = read_jsonl(job.validation, Example) if job.validation is not None and validates else []
-    return TrainingSetup(
-        model=prepared,
-        tokenizer=tokenizer,
-        device=device,
-        compute_dtype=computes_in,
-        train=rows(read_jsonl(job.train, Example)),
-        validation=rows(held_out) if held_out else None,
-        samples=held_out[: settings.validation_samples],
-    )
+def _packed(rows: Rows, job: TrainJob, model: Any, device: torch.device) -> Rows:
+    """The rows packed to the length limit; ModelError where this model would not keep them apart."""
+    capacity = within_positions(job.prompting, model.config).max_length
+    require_isolation(model, rows.encoded, capacity, device)
+    return rows.packed(capacity, job.seed)
 
 
 def encode_rows(
@@ -118,13 +169,8 @@ def encode_rows(
     renderer = Renderer(tokenizer, within_positions(prompting, config))
     rows = [renderer.encode(example, completion_only_loss=completion_only_loss) for example in examples]
     kept = [row for row in rows if any(row.supervised)]
-    return Rows(kept, dropped=len(rows) - len(kept))
-
-
-def _computes_in(settings: TrainingSettings, device: torch.device) -> torch.dtype:
-    if settings.bf16 is None:
-        return compute_dtype(device)
-    return torch.bfloat16 if settings.bf16 else torch.float32
+    truncated = sum(row.truncated for row in kept)
+    return Rows(kept, examples=len(kept), truncated=truncated, dropped=len(rows) - len(kept))
 
 
 def weight_format(setup: TrainingSetup, method: Method) -> str:

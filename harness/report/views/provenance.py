@@ -49,6 +49,8 @@ def data_facts(data: Json) -> list[tuple[str, str]]:
         facts.append(("repeats within train, kept", fmt.count(data["train_duplicates"])))
     if data.get("eval_dropped_too_long") is not None:
         facts.append(("eval rows dropped as too long", fmt.count(data["eval_dropped_too_long"])))
+    if data.get("eval_tokens"):
+        facts.append(("tokens of the references, by base's tokenizer", fmt.count(data["eval_tokens"])))
     if data.get("longest"):
         facts.append(("longest row, tokens", _mapping(data["longest"])))
     if data.get("eval_sha256"):

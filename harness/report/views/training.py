@@ -13,9 +13,18 @@ _SAMPLE_LIMIT = 4_000
 
 
 def training_rows(results: Json) -> list[dict[str, Any]]:
-    """One row per trained candidate: what it saw, what was cut or dropped, where it ended."""
+    """One row per trained trial: what it saw, what was cut or dropped, where it ended."""
     trained = [(i, c) for i, c in enumerate(results["candidates"]) if c["training"]]
-    return [{"index": i, "name": c["name"]} | _training_row(c["training"]) for i, c in trained]
+    return [
+        {"index": i, "name": _trial_name(c, one)} | _training_row({**c["training"], **one})
+        for i, c in trained
+        for one in c["training"]["per_seed"]
+    ]
+
+
+def _trial_name(candidate: Json, one: Json) -> str:
+    several = len(candidate["training"]["per_seed"]) > 1
+    return f"{candidate['name']}, seed {one['seed']}" if several else str(candidate["name"])
 
 
 def _training_row(training: Json) -> dict[str, Any]:
@@ -23,7 +32,7 @@ def _training_row(training: Json) -> dict[str, Any]:
     return {
         "steps": fmt.count(training.get("steps")),
         "epochs": fmt.number(training.get("epochs")),
-        "batch": fmt.count(training.get("effective_batch_size")),
+        "batch": _batch(training),
         "seen": fmt.count(training.get("tokens_seen")),
         "supervised": fmt.count(training.get("tokens_supervised")),
         "used": fmt.count(training.get("rows_used")),
@@ -33,6 +42,14 @@ def _training_row(training: Json) -> dict[str, Any]:
         "best": "–" if best is None else f"{fmt.number(best)} at step {fmt.count(training.get('best_step'))}",
         "dtypes": ", ".join(f"{k} {v}" for k, v in (training.get("dtypes") or {}).items()),
     }
+
+
+def _batch(training: Json) -> str:
+    """Rows behind a step, and how many of them went through the model at a time, where that is fewer."""
+    rows, at_a_time = training.get("effective_batch_size"), training.get("micro_batch_size")
+    if rows is None or at_a_time is None or at_a_time >= rows:
+        return fmt.count(rows)
+    return f"{fmt.count(rows)}, {fmt.count(at_a_time)} at a time"
 
 
 def sampled_answers(results: Json) -> list[dict[str, Any]]:

@@ -1,0 +1,167 @@
+"""Training one trial with TRL's SFTTrainer on the rows, labels, weights and adapters of the torch loop.
+
+rows.py       the canonical rows as a dataset, packed by TRL where asked for
+arguments.py  the suite's settings as SFTConfig
+trainer.py    SFTTrainer with our order of rows
+journal.py    log, counts, validation, best weights, checkpoints
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from harness.errors import ModelError, first_line
+from harness.modeling.artifacts import save
+from harness.modeling.failures import memory_errors_explained, stop_requests, user_warnings
+from harness.modeling.isolation import require_isolation
+from harness.modeling.loading import within_positions
+from harness.modeling.training import outcome_of
+from harness.modeling.training.augmentation import noisy_embeddings
+from harness.modeling.training.metering import Meter
+from harness.modeling.training.optimizers import state_dtype
+from harness.modeling.training.processes import join_processes, leave_processes
+from harness.modeling.training.sampling_order import Indices, epoch_windows, steps_per_epoch
+from harness.modeling.training.setup import ModelMaker, TrainingSetup, set_up
+from harness.modeling.training.state import Finished
+from harness.modeling.training_settings import TrainingSettings
+from harness.modeling.trl_settings import torch_settings
+from harness.modeling.trl_training.arguments import sft_config
+from harness.modeling.trl_training.journal import Journal
+from harness.modeling.trl_training.rows import TrainerRows, trainer_rows
+from harness.modeling.trl_training.trainer import Order, Trainer
+from harness.protocols import TrainJob, TrainOutcome
+
+_TIED = "There were missing keys in the checkpoint model loaded: ['lm_head.weight']"
+_FIX_MEMORY = "halve per_device_train_batch_size and double gradient_accumulation_steps"
+
+
+def train(job: TrainJob, make_model: ModelMaker | None = None) -> TrainOutcome:
+    """Train, going on from a checkpoint in `job.out` if there is one, and write `model/` and `log.jsonl`.
+
+    `make_model` loads and prepares the model in another way than the torch loop's.
+    Raises ModelError, DataError, TrainingDiverged, OutOfMemory; SystemExit after a SIGTERM.
+    """
+    processes, device = join_processes()
+    settings = replace(torch_settings(job.training), num_processes=processes.count)
+    meter = Meter(device, processes.count)
+    with user_warnings() as warnings, _logged_warnings(warnings):
+        job.progress(0, 1, "loading the model")
+        with meter.phase("load"), memory_errors_explained("loading the model", "choose a smaller base model"):
+            setup = set_up(job, settings, device, processes, make_model)
+        _require_precision(setup)
+        meter.model_is_ready(setup.model, setup.compute_dtype)
+        done, journal = _train(job, settings, setup, meter)
+        if processes.first:
+            with meter.phase("save"):
+                save(setup.model, setup.tokenizer, job.method, job.seed, job.out / "model")
+    outcome = outcome_of(job, settings, setup, done, meter, warnings)
+    if processes.first:
+        journal.delete_checkpoints()
+    leave_processes()
+    return outcome
+
+
+def _require_precision(setup: TrainingSetup) -> None:
+    """ModelError for float16 on a CPU, where accelerate computes in float32 without a word."""
+    if setup.compute_dtype == torch.float16 and setup.device.type == "cpu":
+        fix = "set bf16: true, or backend: torch"
+        raise ModelError("trl cannot train with fp16 on a CPU", where="training.fp16", fix=fix)
+
+
+def _train(
+    job: TrainJob, settings: TrainingSettings, setup: TrainingSetup, meter: Meter
+) -> tuple[Finished, Journal]:
+    rows = _rows(job, setup)
+    windows = _windows(job, settings, rows)
+    with stop_requests() as stop_requested:
+        journal = Journal(job, settings, setup, rows, meter, windows, stop_requested)
+        config = sft_config(
+            settings,
+            job.training,
+            setup,
+            total_steps=journal.total_steps,
+            steps_per_epoch=journal.steps_per_epoch,
+            seed=job.seed,
+            output=journal.folder,
+        )
+        trainer = _trainer(setup, rows, config, Order(windows), journal)
+        checkpoint = journal.resume()
+        # Trainer's own NEFTune makes the noise of a row depend on the padding of its batch.
+        noise = noisy_embeddings(setup.model, settings.neftune_noise_alpha)
+        with memory_errors_explained("training", _FIX_MEMORY), noise:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    journal.finish()
+    return Finished(journal.state, journal.epochs, state_dtype(trainer.optimizer.optimizer)), journal
+
+
+def _rows(job: TrainJob, setup: TrainingSetup) -> TrainerRows:
+    """The rows as TRL takes them. Raises ModelError where packed rows would leak into one another."""
+    packing = job.training["packing"]
+    capacity = within_positions(job.prompting, setup.model.config).max_length
+    if packing or job.training["padding_free"]:
+        require_isolation(setup.model, setup.train.encoded, capacity, setup.device)
+    return trainer_rows(setup.train.encoded, capacity if packing else None)
+
+
+def _windows(job: TrainJob, settings: TrainingSettings, rows: TrainerRows) -> Callable[[int], list[Indices]]:
+    """The steps of an epoch, in the order of the torch loop but for a partial window, which comes last.
+
+    Trainer cuts one sequence of rows into steps and so can have no smaller one in its middle. Raises
+    DataError where there are fewer rows than one step needs.
+    """
+    steps_per_epoch(len(rows.names), settings, job.train.name)
+    lengths = rows.lengths
+
+    @lru_cache(maxsize=1)
+    def windows(epoch: int) -> list[Indices]:
+        size = settings.effective_batch_size
+        found = epoch_windows(
+            lengths,
+            size,
+            strategy=settings.train_sampling_strategy,
+            seed=job.seed,
+            epoch=epoch,
+            drop_last=settings.dataloader_drop_last,
+        )
+        return sorted(found, key=lambda window: len(window) < size)
+
+    return windows
+
+
+def _trainer(*parts: Any) -> Trainer:
+    """The trainer; what TRL refuses to train becomes one line."""
+    try:
+        return Trainer(*parts)
+    except ValueError as error:
+        raise ModelError(f"trl: {first_line(error)}", fix="choose backend: torch") from error
+
+
+@contextmanager
+def _logged_warnings(collected: list[str]) -> Iterator[None]:
+    """Add what TRL, transformers' Trainer and accelerate log as warnings, each text once.
+
+    A resume of tied embeddings is said to lack the head, which no checkpoint of theirs has.
+    """
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if text not in collected and not text.startswith(_TIED):
+                collected.append(text)
+
+    handler = Collect(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("trl", "transformers.trainer", "accelerate")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

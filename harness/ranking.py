@@ -1,0 +1,115 @@
+"""The plan's last step, over whatever the others made: what the rank stage is told of a suite and its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.keys import step_key
+from harness.plan import Plan, Step, Trial, trials
+from harness.records import ModelRef, to_json
+from harness.suite import Candidate, Suite
+from harness.worker import Work
+
+
+def rank_step(plan: Plan, failures: Mapping[str, str]) -> Step:
+    """The step that makes the board. `failures`: step name -> what went wrong."""
+    inputs = {
+        "data" if name == "prepare" else name: step.key
+        for name, step in plan.steps.items()
+        if name not in failures
+    }
+    params = _rank_params(plan, failures)
+    key = step_key("rank", plan.identities.view(params), inputs)
+    return Step("rank", Work(key, "rank", to_json(params), inputs))
+
+
+def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
+    suite = plan.suite
+    return {
+        "suite": {
+            "name": suite.name,
+            "description": suite.description,
+            "text": suite.text,
+            "overrides": suite.overrides,
+            "rank_by": suite.rank_by,
+        },
+        "candidates": [_ranked(plan, candidate, failures) for candidate in suite.candidates],
+        "metrics": [{"name": e.name, "evaluator": e.plugin} for e in _unique(suite, "evaluators")],
+        "judges": [{"name": j.name, "against": j.against} for j in _unique(suite, "judges")],
+    }
+
+
+def _unique(suite: Suite, kind: str) -> list[Any]:
+    """The evaluators or judges of all candidates, in the suite's order, each name once."""
+    found = {spec.name: spec for spec in getattr(suite, kind)}
+    for candidate in suite.candidates:
+        for spec in getattr(candidate, kind):
+            found.setdefault(spec.name, spec)
+    return list(found.values())
+
+
+def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> dict[str, Any]:
+    """What the rank stage is told of a candidate."""
+    trained = candidate.method is not None
+    return {
+        "name": candidate.name,
+        "backend": candidate.backend.name,
+        "method": candidate.method.name if candidate.method else None,
+        "model": _shown(candidate.model, plan.suite.folder),
+        "recipe": {
+            "method": candidate.method.options if candidate.method else {},
+            "training": candidate.training if trained else {},
+            "generation": candidate.generation,
+            "prompting": plan.suite.prompting,
+        },
+        "seeds": [trial.seed for trial in trials(candidate)],
+        "trials": [_ranked_trial(plan, trial, failures) for trial in trials(candidate)],
+        "grid": _ranked_grid(plan, candidate, failures),
+        "price_per_gpu_hour": plan.suite.price_per_gpu_hour,
+    }
+
+
+def _shown(model: ModelRef, folder: Path) -> str:
+    """A local model below the suite's folder, or its own name: a report that is sent on tells no paths."""
+    path = Path(model.name_or_path)
+    if not path.is_absolute():
+        return model.name_or_path
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def _ranked_trial(plan: Plan, trial: Trial, failures: Mapping[str, str]) -> dict[str, Any]:
+    def outcomes(stage: str) -> dict[str, Any]:
+        return {step.subject: _outcome(step, failures) for step in plan.of(trial, stage)}
+
+    trained, (predicted,) = plan.trained(trial), plan.of(trial, "predict")
+    steps = [step for step in (trained, predicted) if step is not None]
+    failed = next((step for step in steps if step.name in failures), None)
+    return {
+        "seed": trial.seed,
+        "failure": {"stage": failed.stage, "message": failures[failed.name]} if failed else None,
+        "train": trained.name if trained and trained.name not in failures else None,
+        "predict": predicted.name if predicted.name not in failures else None,
+        "evaluate": outcomes("evaluate"),
+        "judges": outcomes("judge"),
+    }
+
+
+def _outcome(step: Step, failures: Mapping[str, str]) -> Any:
+    """The name of a step that was done, or why it was not."""
+    return {"failure": failures[step.name]} if step.name in failures else step.name
+
+
+def _ranked_grid(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the rank stage is told of a search: the points, and where the choice stands if there is one."""
+    if not candidate.grid:
+        return None
+    first = trials(candidate)[0]
+    (choice,) = plan.of(first, "choose")
+    trained = [_outcome(step, failures) for step in plan.of(first, "train")]
+    points = [
+        {"settings": p.settings, "method": p.method, "training": p.training, "train": outcome}
+        for p, outcome in zip(candidate.grid, trained, strict=True)
+    ]
+    return {"choose": None if choice.name in failures else choice.name, "points": points}

@@ -1,0 +1,60 @@
+"""What each candidate cost: time by phase, speed, memory of the base and of the method, energy, money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness import format as fmt
+
+Json = Mapping[str, Any]
+PHASES = ("load", "train", "validate", "save")
+NONE = "–"
+
+
+def cost_rows(results: Json) -> list[dict[str, Any]]:
+    """One row per trained candidate, every figure as text; what was not measured is a dash."""
+    trained = [(i, c) for i, c in enumerate(results["candidates"]) if c["training"]]
+    return [{"index": i, "name": c["name"]} | _row(c["costs"]) for i, c in trained]
+
+
+def _row(costs: Json) -> dict[str, Any]:
+    seconds = costs.get("seconds") or {}
+    device = str(costs.get("device") or "")
+    count = costs.get("process_count") or 1
+    trainable = _share(costs.get("trainable_parameters"), costs.get("total_parameters"))
+    return {
+        "device": (f"{count} × " if count > 1 else "") + ("CPU" if device == "cpu" else device),
+        "seconds": [_known(fmt.seconds, seconds.get(phase)) for phase in PHASES],
+        "predict": _known(fmt.seconds, costs.get("predict_seconds")),
+        "speed": _known(fmt.count, costs.get("tokens_per_second")),
+        "mfu": _known(fmt.share, costs.get("mfu")),
+        "memory": _memory(costs),
+        "energy": _known(fmt.energy, costs.get("energy_joules")),
+        "train_cost": _known(fmt.dollars, costs.get("train_cost_usd")),
+        "predict_cost": _known(fmt.dollars, costs.get("predict_cost_usd")),
+        "artifact": _known(fmt.size, costs.get("artifact_bytes")),
+        "trainable": _known(fmt.share, trainable),
+    }
+
+
+def _memory(costs: Json) -> list[dict[str, str]]:
+    """The model before training, what training added, the peak and what was reserved, each with its share."""
+    peak, base = costs.get("peak_memory_bytes"), costs.get("base_memory_bytes")
+    added = None if peak is None or base is None else peak - base
+    figures = (base, added, peak, costs.get("reserved_memory_bytes"))
+    return list(_with_share(figures, costs.get("device_memory_bytes")))
+
+
+def _with_share(figures: tuple[float | None, ...], whole: float | None) -> Iterator[dict[str, str]]:
+    for value in figures:
+        share = _share(value, whole)
+        yield {"size": _known(fmt.size, value), "share": "" if share is None else fmt.share(share)}
+
+
+def _share(value: float | None, whole: float | None) -> float | None:
+    return None if value is None or not whole else value / whole
+
+
+def _known(show: Any, value: float | None) -> str:
+    return NONE if value is None else str(show(value))
