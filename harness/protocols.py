@@ -7,16 +7,17 @@ and its part of the cache key; `option` declares one with its help text.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.records import (
     Completion,
+    Example,
     Message,
     Method,
     ModelRef,
@@ -26,6 +27,9 @@ from harness.records import (
     TokenSums,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from harness.chat import ChatServer
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -138,6 +142,14 @@ class LanguageModel(Protocol):
         ...
 
 
+class Answerer(Protocol):
+    """What stands in for a model that is not ours to run (a server, a file): it answers and scores nothing."""
+
+    def answer(self, examples: Sequence[Example], decoding: Decoding) -> Iterable[tuple[str, Completion]]:
+        """(example id, completion) for each example, as they arrive, in any order."""
+        ...
+
+
 class Backend(Protocol):
     """Trains a trial and loads it again as a LanguageModel."""
 
@@ -194,14 +206,86 @@ class Evaluator(Protocol):
         ...
 
 
+Pair = tuple[Question, str, str]
+"""A question with the two answers to compare, first and second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one comparison is expected to take; `cost_usd` None: the price is not known."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
 class Judge(Protocol):
     """Says which of two answers is better. Must be thread-safe.
 
     The judge stage asks both orders, maps back, aggregates, counts and caches: a judge does none of it.
-    A reply that cannot be understood is `Verdict("unparsed", raw=reply)`, never a guess.
+    A reply that cannot be understood is `Verdict("unparsed", raw=reply)`, never a guess. None means that
+    the judge has no word on this pair, as people who did not label it: it is counted as not judged.
+
+    The protocols below name what else a judge may have; the stage looks for the attributes.
     """
 
-    def compare(self, question: Question, first: str, second: str) -> Verdict: ...
+    def compare(self, question: Question, first: str, second: str) -> Verdict | None: ...
+
+
+class Symmetric(Protocol):
+    """A judge to which the order of the answers means nothing: it is asked once, and has no consistency."""
+
+    symmetric: ClassVar[bool]
+
+
+class ComparesMany(Protocol):
+    """A judge that compares faster in batches, as a model on a device does; `compare` is then not called."""
+
+    batch_size: int
+
+    def compare_many(self, pairs: Sequence[Pair]) -> list[Verdict]: ...
+
+
+class OnDevice(Protocol):
+    """A judge that fills a GPU: its steps wait for a free one, as training does."""
+
+    needs_device: ClassVar[bool]
+
+
+class Combines(Protocol):
+    """A judge made of other judges of the suite, named in `members`: it costs nothing but theirs."""
+
+    members: Sequence[str]
+
+    def combine(self, verdicts: Sequence[Verdict]) -> Verdict:
+        """One verdict out of the members' on the same pair in the same order, in the order of `members`."""
+        ...
+
+
+class Rereads(Protocol):
+    """A judge that can read a stored reply again, perhaps better than when it came."""
+
+    def reread(self, raw: str) -> Verdict:
+        """The verdict in a Verdict's `raw`; its tokens and cost are left out."""
+        ...
+
+
+class Prefetches(Protocol):
+    """A judge that can have many replies made at once, before it is asked for them one by one."""
+
+    def prefetch(self, pairs: Sequence[Pair], progress: Progress) -> None: ...
+
+
+class Estimates(Protocol):
+    """A judge that can say beforehand what a comparison will take."""
+
+    def expect(self, question: Question, first: str, second: str) -> Usage: ...
+
+
+class AsksServer(Protocol):
+    """A judge, evaluator or backend that asks a chat server: the stage lends `server` ledger and budget."""
+
+    server: ChatServer
 
 
 class Preflight(Protocol):

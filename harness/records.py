@@ -21,6 +21,12 @@ RESULTS_SCHEMA = 2
 """The form of results.json: raised when what was there means another thing, or when more is read of it."""
 Choice = Literal["first", "second", "tie", "unparsed"]
 CHOICES: tuple[Choice, ...] = typing.get_args(Choice)
+Fault = Literal["", "invalid", "empty", "cut", "refused", "too_long"]
+"""Why a verdict is unparsed: no valid form after one repair, no text, cut at the limit of tokens, declined by
+the model or a content filter, too long a request for the model's context."""
+FAULTS: tuple[Fault, ...] = typing.get_args(Fault)
+Control = Literal["", "identical", "repeat"]
+"""What a judgment is for: the comparison itself (empty), the same answer twice, or a pair asked once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,17 @@ class TokenSums:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A generated answer. `finish_reason` is `stop` or `length`; `error` says why there is no text."""
+    """A generated answer. `finish_reason` is `stop` or `length`; `error` says why there is no text.
+
+    `prompt_tokens` and `cost_usd` are told by servers that count and charge; None: unknown, or no charge.
+    """
 
     text: str | None
     tokens: int = 0
     finish_reason: str = ""
     error: str | None = None
+    prompt_tokens: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +98,23 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a judge is shown beside the two answers."""
+    """What a judge is shown beside the two answers.
+
+    `repeat` is not shown: it is above 0 where the same pair is asked again, to see how steady the judge is.
+    """
 
     prompt: Messages
     reference: str
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judge's word on one pair in one order; `raw` is the reply as it came."""
+    """A judge's word on one pair in one order; `raw` is the reply as it came.
+
+    `preference` is how much the first answer is preferred, 0 to 1, where a judge can say more than `choice`
+    does (a likelihood, a share of samples); None: 1, 1/2 or 0 by `choice`. `fault` says why it is unparsed.
+    """
 
     choice: Choice
     reason: str = ""
@@ -103,15 +122,18 @@ class Verdict:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = None
+    preference: float | None = None
+    fault: Fault = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A verdict with its place: which example, and whether the candidate's answer stood first."""
+    """A verdict with its place: which example, whether the candidate's answer stood first, and what for."""
 
     example_id: str
     candidate_first: bool
     verdict: Verdict
+    control: Control = ""
 
 
 @dataclass(frozen=True, slots=True)

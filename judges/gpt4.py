@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness import Question, Verdict, option
-from harness.chat_server import ChatServer, Reply, RequestRefused
+from harness.chat import ChatServer, Reply, RequestRefused
 from harness.fences import fence, fill, nonce, transcript
 from harness.records import Choice
 from harness.store import digest

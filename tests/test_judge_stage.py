@@ -34,7 +34,7 @@ from harness.errors import StoreError
 from harness.protocols import silent
 from harness.records import read_json, read_jsonl, write_json, write_jsonl
 from harness.stages import judge as stage
-from harness.verdict_cache import VerdictCache
+from harness.ledger import Ledger
 
 KEY = "sk-sentinel-77d1"
 HEADER = """
@@ -432,12 +432,12 @@ judge.run(json.loads((folder / "params.json").read_text()), inputs, folder / "ou
 
 def test_the_first_verdict_under_a_key_stands(tmp_path: Path) -> None:
     one, other = Verdict("first", "é\u2028", "raw", 1, 2, 0.1), Verdict("second")
-    with VerdictCache(tmp_path / "new" / "cache.sqlite") as cache:
-        assert cache.get("k") is None
-        assert cache.add("k", one) == one
-        assert cache.add("k", other) == one
-    with VerdictCache(tmp_path / "new" / "cache.sqlite") as cache:
-        assert cache.get("k") == one
+    with Ledger(tmp_path / "new" / "cache.sqlite") as cache:
+        assert cache.verdict("k") is None
+        assert cache.add_verdict("k", one) == one
+        assert cache.add_verdict("k", other) == one
+    with Ledger(tmp_path / "new" / "cache.sqlite") as cache:
+        assert cache.verdict("k") == one
 
 
 def test_processes_and_threads_share_a_cache(tmp_path: Path) -> None:
@@ -457,17 +457,17 @@ SHARE = """
 import json, pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
 from harness import Verdict
-from harness.verdict_cache import VerdictCache
-with VerdictCache(pathlib.Path(sys.argv[1])) as cache, ThreadPoolExecutor(4) as pool:
+from harness.ledger import Ledger
+with Ledger(pathlib.Path(sys.argv[1])) as cache, ThreadPoolExecutor(4) as pool:
     mine = Verdict("first", reason=sys.argv[2])
-    print(json.dumps(list(pool.map(lambda n: cache.add(str(n), mine).reason, range(200)))))
+    print(json.dumps(list(pool.map(lambda n: cache.add_verdict(str(n), mine).reason, range(200)))))
 """
 
 
 def test_opening_a_new_cache_at_once_from_many_threads(tmp_path: Path) -> None:
     def store(n: int) -> str:
-        with VerdictCache(tmp_path / "cache.sqlite") as cache:
-            return cache.add("k", Verdict("tie", str(n))).reason
+        with Ledger(tmp_path / "cache.sqlite") as cache:
+            return cache.add_verdict("k", Verdict("tie", str(n))).reason
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(store, range(24)))) == 1

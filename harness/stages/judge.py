@@ -32,7 +32,7 @@ from harness.records import (
     write_jsonl,
 )
 from harness.store import digest
-from harness.verdict_cache import VerdictCache
+from harness.ledger import Ledger
 
 VERSION = 1
 BOUGHT = "bought.txt"
@@ -70,7 +70,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     comparisons = [c for mine, theirs in sample for c in _both_orders(mine, theirs, identity)]
     # The judge knows its server's limits better than the machine that asks.
     workers = getattr(judge, "concurrency", None) or runtime.get("concurrency", CONCURRENCY)
-    with VerdictCache(Path(runtime["cache"])) as cache:
+    with Ledger(Path(runtime["cache"])) as cache:
         asker = _Asker(judge, name, cache, out / BOUGHT)
         verdicts = asker.answer(comparisons, workers, progress)
     judgments = [Judgment(c.example_id, c.candidate_first, verdicts[c.key]) for c in comparisons]
@@ -134,7 +134,7 @@ class _Asker:
 
     judge: Judge
     name: str
-    cache: VerdictCache
+    cache: Ledger
     ledger: Path
 
     def answer(
@@ -158,7 +158,7 @@ class _Asker:
 
     def _known(self, comparison: _Comparison) -> Verdict | None:
         # Nobody needs to be paid to say that a text is as good as itself.
-        return IDENTICAL if comparison.first == comparison.second else self.cache.get(comparison.key)
+        return IDENTICAL if comparison.first == comparison.second else self.cache.verdict(comparison.key)
 
     def _recorded(self, comparisons: Iterable[_Comparison]) -> Iterator[_Comparison]:
         with self.ledger.open("a", encoding="utf-8") as file:
@@ -181,7 +181,7 @@ class _Asker:
         if not _is_verdict(verdict):
             expected = f"a Verdict with one of {', '.join(CHOICES)}, texts, and no tokens or cost below 0"
             raise StageError(f"judge '{self.name}' returned {verdict!r:.200}; expected {expected}")
-        return comparison.key, self.cache.add(comparison.key, _writable(verdict))
+        return comparison.key, self.cache.add_verdict(comparison.key, _writable(verdict))
 
 
 def _is_verdict(value: Any) -> bool:

@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 30.0
 SCHEMA = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT NOT NULL) WITHOUT ROWID"
 
 
-class VerdictCache:
+class Ledger:
     """A mapping from key to Verdict in a sqlite file, made at the first use.
 
     Every method raises StoreError if the file cannot be read or written.
@@ -41,13 +41,13 @@ class VerdictCache:
             )
             self._open()
 
-    def get(self, key: str) -> Verdict | None:
+    def verdict(self, key: str) -> Verdict | None:
         """The verdict under a key, or None."""
         with self._reported(), self._lock:
             row = self._connection.execute("SELECT verdict FROM verdicts WHERE key = ?", (key,)).fetchone()
             return from_json(Verdict, json.loads(row[0])) if row else None
 
-    def add(self, key: str, verdict: Verdict) -> Verdict:
+    def add_verdict(self, key: str, verdict: Verdict) -> Verdict:
         """Store a verdict unless there is one; the one that is stored, which stands from then on.
 
         Two processes that asked the same at the same time thus go on with the same verdict.
@@ -55,7 +55,7 @@ class VerdictCache:
         text = json.dumps(to_json(verdict))  # escaped to ASCII: sqlite refuses lone surrogates
         with self._reported(), self._lock:
             self._connection.execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?)", (key, text))
-        stored = self.get(key)
+        stored = self.verdict(key)
         return verdict if stored is None else stored
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class VerdictCache:
         with self._lock:
             self._connection.close()
 
-    def __enter__(self) -> VerdictCache:
+    def __enter__(self) -> Ledger:
         return self
 
     def __exit__(
