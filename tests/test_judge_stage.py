@@ -31,10 +31,10 @@ from harness import (
     to_json,
 )
 from harness.errors import StoreError
+from harness.ledger import Ledger
 from harness.protocols import silent
 from harness.records import read_json, read_jsonl, write_json, write_jsonl
 from harness.stages import judge as stage
-from harness.ledger import Ledger
 
 KEY = "sk-sentinel-77d1"
 HEADER = """

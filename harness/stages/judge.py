@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from harness import registry
 from harness.errors import HarnessError, StageError
+from harness.ledger import Ledger
 from harness.protocols import Judge, Progress
 from harness.records import (
     CHOICES,
@@ -32,7 +33,6 @@ from harness.records import (
     write_jsonl,
 )
 from harness.store import digest
-from harness.ledger import Ledger
 
 VERSION = 1
 BOUGHT = "bought.txt"
