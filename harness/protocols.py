@@ -143,7 +143,7 @@ class LanguageModel(Protocol):
 
 
 class Answerer(Protocol):
-    """What stands in for a model that is not ours to run (a server, a file): it answers and scores nothing."""
+    """What stands in for a model that we do not run (a server, a file): it answers, and scores nothing."""
 
     def answer(self, examples: Sequence[Example], decoding: Decoding) -> Iterable[tuple[str, Completion]]:
         """(example id, completion) for each example, as they arrive, in any order."""
