@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import worker
+from harness import registry, worker
 from harness.errors import InputError
 from harness.executors.local import LocalExecutor
 from harness.gate import recipes_of
@@ -25,12 +25,13 @@ from harness.modeling.probes.results import (
 from harness.plan import Plan, compile_plan
 from harness.records import read_json, read_jsonl, to_json
 from harness.store import Store, canonical
-from harness.suite import JudgeSpec, load_suite
+from harness.suite import EvaluatorSpec, JudgeSpec, load_suite
 from harness.validation import suggestion
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+Asking = JudgeSpec | EvaluatorSpec
 CHECKS = "harness.modeling.probes.checking"
 PROBES = (*BASE_PROBES, *RECIPE_PROBES, *JUDGE_PROBES)
 POLL_SECONDS = 0.1
@@ -45,19 +46,25 @@ def chosen_probes(only: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in PROBES if not only or name in only)
 
 
-def plan_without_judges(path: Path, overrides: Sequence[str], store: Path) -> tuple[Plan, list[JudgeSpec]]:
-    """A suite's plan without judging, and its judges.
+def plan_without_judges(path: Path, overrides: Sequence[str], store: Path) -> tuple[Plan, list[Asking]]:
+    """A suite's plan without judging, and its judges, with the evaluators that ask a server as they do.
 
-    A judge that could not run is to be a row of the table; a plan would not come about with it.
+    One that could not run is to be a row of the table; a plan would not come about with it.
     """
     suite = load_suite(path, overrides)
-    judges = {judge.name: judge for candidate in suite.candidates for judge in candidate.judges}
-    candidates = tuple(replace(candidate, judges=()) for candidate in suite.candidates)
-    plan = compile_plan(replace(suite, judges=(), candidates=candidates), Store(store))
+    judges: dict[str, Asking] = {}
+    candidates = []
+    for candidate in suite.candidates:
+        asking = [e for e in candidate.evaluators if hasattr(registry.create(e.plugin), "reach")]
+        judges |= {judge.name: judge for judge in candidate.judges}
+        judges |= {evaluator.name: evaluator for evaluator in asking}
+        offline = tuple(e for e in candidate.evaluators if e not in asking)
+        candidates.append(replace(candidate, judges=(), evaluators=offline))
+    plan = compile_plan(replace(suite, judges=(), candidates=tuple(candidates)), Store(store))
     return plan, list(judges.values())
 
 
-def check(plan: Plan, judges: Sequence[JudgeSpec], probes: Collection[str]) -> list[ProbeResult]:
+def check(plan: Plan, judges: Sequence[Asking], probes: Collection[str]) -> list[ProbeResult]:
     """What a worker found; `prepare` must have been run."""
     params = {
         "bases": _bases(plan),

@@ -169,12 +169,57 @@ def inspect(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--reparse", is_flag=True, help="Read the judges' old replies again first; asks nobody.")
+@click.option(
+    "--suite",
+    type=click.Path(path_type=Path),
+    help="With --reparse: judges may also be found in the judges/ folder beside this suite.",
+)
 @speaks_plainly
-def report(folder: Path) -> None:
+def report(folder: Path, reparse: bool, suite: Path | None) -> None:
     """Render again the report of a finished run: FOLDER holds results.json and examples.jsonl."""
     if not (folder / "results.json").is_file():
         raise InputError("no results.json in this folder", where=str(folder), fix="run the suite first")
+    if reparse:
+        from harness.report import reread
+
+        for line in reread(folder, suite.resolve().parent if suite else None):
+            click.echo(line, err=True)
     _render(folder)
+
+
+@main.command()
+@suite_options
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@click.option("--import", "importing", is_flag=True, help="Take in FILEs that the page saved.")
+@click.option("--judge", help="Whose pairs; default: those of all judges.")
+@click.option("--pairs", "count", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order and the sides.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: label-NAME.html")
+@speaks_plainly
+def label(
+    suite: Path, files: tuple[Path, ...], store_folder: Path, overrides: tuple[str, ...], importing: bool,
+    judge: str | None, count: int, seed: int, output: Path | None,
+) -> None:  # fmt: skip
+    """Write a page on which people say which of two answers of SUITE is better, or take in what they said.
+
+    The page shows pairs that the judges compare, blind and shuffled, and saves a file of labels. With
+    --import, FILEs go into labels/ beside SUITE, where the judge `human` reads them.
+    """
+    from harness.labelling import take_in, write_page
+    from harness.store import Store
+    from harness.suite import load_suite
+
+    if importing != bool(files):
+        raise InputError("--import and files to take in go together", where="harness label")
+    loaded, store = load_suite(suite, overrides), Store(store_folder / "store")
+    if importing:
+        lines = take_in(loaded, store, files)
+    else:
+        output = output or Path(f"label-{loaded.name}.html")
+        lines = write_page(loaded, store, output, judge=judge, count=count, seed=seed)
+    for line in lines:
+        click.echo(line)
 
 
 @main.command()
@@ -192,6 +237,39 @@ def plugins(kind: str | None, suite: Path | None) -> None:
     folder = suite.parent if suite is not None else None
     for each in (kind,) if kind else ("backend", "evaluator", "judge"):
         click.echo(list_plugins(each, folder))
+
+
+@main.group()
+def verdicts() -> None:
+    """Verdicts from elsewhere: published, or of a run."""
+
+
+@verdicts.command("summarize")
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--against", metavar="NAME", help="Compare all players with this one; default: all with all.")
+@click.option("--json", "as_json", is_flag=True, help="Print the analysis as JSON.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write analysis.json and summary.md into this folder.",
+)
+@click.option("--elo", is_flag=True, help="Add Elo as it is published (K = 4), for comparison.")
+@speaks_plainly
+def summarize_verdicts(
+    files: tuple[Path, ...], against: str | None, as_json: bool, output: Path | None, elo: bool
+) -> None:
+    """Say what the verdicts in FILES are worth: win rates, order swaps, ratings, agreement.
+
+    Reads verdicts.jsonl of a report, CSV (example_id, first, second, verdict), AlpacaEval's annotations.json
+    and FastChat's pair judgments, also gzipped. Files are taken together.
+    """
+    from harness.judging.reporting import summarize
+    from harness.judging.summary import show, write
+
+    report = summarize(files, against=against, with_elo=elo)
+    if output is not None:
+        write(report, output)
+    show(report, as_json=as_json)
 
 
 @main.group()

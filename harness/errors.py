@@ -8,7 +8,8 @@ HarnessError
 │   └── PluginError     a backend, evaluator or judge: unknown, ambiguous, not a plugin, no key
 ├── StageError          a stage failed; its row turns red, the others go on; exit code 1
 │   ├── TrainingDiverged    the loss or a gradient is NaN or infinite
-│   └── OutOfMemory         the device has no memory left
+│   ├── OutOfMemory         the device has no memory left
+│   └── BudgetExhausted     the suite's budget_usd is spent
 └── StoreError          the store cannot be read or written
 """
 
@@ -74,6 +75,10 @@ class TrainingDiverged(StageError):  # noqa: N818 - the event is the name
 
 class OutOfMemory(StageError):  # noqa: N818
     """The device ran out of memory."""
+
+
+class BudgetExhausted(StageError):  # noqa: N818
+    """The suite's budget is spent. What was paid for is kept, and is not asked again."""
 
 
 class StoreError(HarnessError):

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from harness.records import Message, Question
 from harness.store import digest
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
-FORGED_TAG = re.compile(r"<(?=\s*/?\s*fenced\b)", re.IGNORECASE)
+# Possessive: a text of a hundred thousand spaces must not cost the square of it.
+FORGED_TAG = re.compile(r"<(?=\s*+/?+\s*+fenced\b)", re.IGNORECASE)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
@@ -22,19 +25,25 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def nonce(question: Question, first: str, second: str) -> str:
-    """The id of the fences of one comparison: 32 hexadecimal digits, the same for the same texts.
+def nonce(*shown: Any) -> str:
+    """The id of the fences of one prompt: 32 hexadecimal digits, the same for the same material.
 
-    It is a digest over all that is shown, so an answer cannot hold its own: its author would have to
-    know the other answer and find a fixed point of SHA-256. Equal requests stay equal byte for byte.
+    It is a digest over all that is shown (records or texts), so an answer cannot hold its own: its author
+    would have to know everything else in the prompt and find a fixed point of SHA-256. Equal requests stay
+    equal byte for byte; a question that is asked again is the same question.
     """
-    return digest([question, first, second])[:32]
+    return digest([replace(item, repeat=0) if isinstance(item, Question) else item for item in shown])[:32]
 
 
 def fence(name: str, text: str, nonce: str) -> str:
     """`text` between `<fenced name nonce>` and `</fenced name nonce>`; what looks like a fence is defused."""
-    defused = FORGED_TAG.sub("‹", text.replace(nonce, "…"))
+    defused = FORGED_TAG.sub("‹", well_formed(text).replace(nonce, "…"))
     return f"<fenced {name} {nonce}>\n{defused}\n</fenced {name} {nonce}>"
+
+
+def well_formed(text: str) -> str:
+    """`text` as UTF-8 can hold it: halves of a surrogate pair are joined, a lone one becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def transcript(prompt: Sequence[Message]) -> str:

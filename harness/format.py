@@ -47,6 +47,11 @@ def count(value: float | None) -> str:
     return MISSING if value is None else fixed(value, 0)
 
 
+def about(value: float | None) -> str:
+    """A count that is an estimate, to two significant digits: 6,438 is 6,400."""
+    return MISSING if value is None else fixed(float(f"{value:.2g}"), 0)
+
+
 def share(value: float | None) -> str:
     """A fraction as a percentage with one decimal: 0.541 is 54.1%."""
     return MISSING if value is None else fixed(value * 100, 1) + ("%" if math.isfinite(value) else "")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from harness import format as fmt
 from harness import registry
 from harness.errors import InputError
+from harness.estimates import Estimate, estimates
 from harness.plan import Plan
 from harness.suite.yaml_source import read_document
 
@@ -62,4 +65,47 @@ def describe_plan(plan: Plan) -> str:
         state = "cached" if plan.store.has(step.key) else "to do"
         lines.append(f"  {state:<7} {step.name:<{width}} {step.key.rpartition('-')[2][:12]}")
     lines.append(f"{counts[False]} steps to do, {counts[True]} cached")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_money(plan)])
+
+
+def _money(plan: Plan) -> list[str]:
+    """What servers will be asked, a line for each that asks, and whether the budget is enough."""
+    expected, spent = estimates(plan)
+    wanted = [estimate for estimate in expected if estimate.requests or not estimate.known]
+    lines = [_asked(estimate) for estimate in wanted]
+    if wanted:
+        guess = "; answers that are not there yet are taken to be as long as the references"
+        guessed = any(estimate.guessed for estimate in wanted)
+        lines.insert(0, f"what servers will be asked, an estimate{guess if guessed else ''}")
+    budget = plan.suite.budget_usd
+    if budget is not None:
+        lines.append(_budget(wanted, budget, spent.usd))
+    return lines
+
+
+def _asked(estimate: Estimate) -> str:
+    if not estimate.known:
+        return f"  {estimate.name}: not known before the data are loaded"
+    cost = f"about {fmt.dollars(estimate.cost_usd)}" if estimate.cost_usd is not None else "price not known"
+    return (
+        f"  {estimate.name}: about {fmt.about(estimate.requests)} calls, "
+        f"{fmt.parameters(estimate.prompt_tokens)} tokens in, "
+        f"{fmt.parameters(estimate.completion_tokens)} out, {cost}"
+    )
+
+
+def _budget(expected: Sequence[Estimate], budget: float, spent: float) -> str:
+    """Whether the budget is enough and, where it is not, for how many prompts of the dearest it is."""
+    left = max(0.0, budget - spent)
+    said = f"the budget of {fmt.dollars(budget)}" + (f", {fmt.dollars(left)} of it left," if spent else "")
+    if not all(estimate.known and estimate.cost_usd is not None for estimate in expected):
+        return f"{said} is held while servers are asked"
+    costs = {estimate.name: estimate.cost_usd or 0.0 for estimate in expected}
+    if sum(costs.values()) <= left:
+        return f"{said} is enough"
+    dearest = max(expected, key=lambda estimate: costs[estimate.name])
+    remaining = left - (sum(costs.values()) - costs[dearest.name])
+    prompts = int(dearest.prompts * remaining / costs[dearest.name])
+    if prompts < 1 or not dearest.is_judge:
+        return f"{said} is not enough for {fmt.dollars(sum(costs.values()))}"
+    return f"{said} is enough for about {prompts} prompts of {dearest.name}: set max_prompts: {prompts}"

@@ -1,13 +1,8 @@
-"""A suite compiled into steps, each with the key of what it makes. Planning starts no work.
-
-A step's key is a digest of its stage, the stage's version, its parameters and the keys of its inputs;
-`runtime` is outside the key, because it cannot change a result.
-"""
+"""A suite compiled into steps. Planning starts no work."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any
 
 from harness import format as fmt
@@ -15,122 +10,13 @@ from harness import registry
 from harness.data.preflight import check_source
 from harness.data.sources import SourceSpec
 from harness.errors import PluginError
-from harness.keys import Identities, step_key
-from harness.records import to_json
+from harness.keys import Identities
+from harness.pairings import add_judges, judges_of
+from harness.steps import Plan, Step, Trial, trials
 from harness.store import Store
-from harness.suite import Candidate, EvaluatorSpec, JudgeSpec, Suite
-from harness.worker import Work
+from harness.suite import EvaluatorSpec, Suite
 
-
-@dataclass(frozen=True)
-class Trial:
-    """A candidate with one seed."""
-
-    candidate: Candidate
-    seed: int
-
-    @property
-    def label(self) -> str:
-        """How the trial is called in the names of its steps."""
-        name = self.candidate.name
-        return name if len(trials(self.candidate)) == 1 else f"{name}#{self.seed}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A piece of work and its place in the plan.
-
-    `after` maps the work's inputs to the names of the steps that make them. `trial` and `subject` say whose
-    work it is: the trial's, and that of one evaluator, judge or point of a grid. `viewed` are the parameters
-    as they count in the key. A step that `spares` does without those of its inputs that could not be made,
-    though not without all.
-    """
-
-    name: str
-    work: Work
-    after: Mapping[str, str] = field(default_factory=dict)
-    trial: Trial | None = None
-    subject: str = ""
-    viewed: Any = field(default=None, repr=False)
-    spares: bool = False
-
-    @property
-    def key(self) -> str:
-        return self.work.key
-
-    @property
-    def stage(self) -> str:
-        return self.work.stage
-
-    def is_lost(self, failures: Collection[str]) -> bool:
-        """Whether the step cannot be done, these steps having failed."""
-        lost = [name in failures for name in self.after.values()]
-        return all(lost) and bool(lost) if self.spares else any(lost)
-
-
-@dataclass
-class Plan:
-    """Steps in an order in which they can be done; ranking.py adds the last, once it is known what failed."""
-
-    suite: Suite
-    store: Store
-    identities: Identities
-    data_facts: tuple[str, ...] = ()
-    """What was found in the datasets, a line each."""
-    steps: dict[str, Step] = field(default_factory=dict)
-
-    def add(
-        self,
-        stage: str,
-        params: Mapping[str, Any],
-        after: Mapping[str, str] | None = None,
-        *,
-        trial: Trial | None = None,
-        subject: str = "",
-        runtime: Mapping[str, Any] | None = None,
-        spares: bool = False,
-    ) -> str:
-        """Add a step and return its name. `after`: input name -> name of an earlier step."""
-        after = after or {}
-        name = " ".join(filter(None, (stage, trial.label if trial else "", subject)))
-        inputs = {as_name: self.steps[source].key for as_name, source in after.items()}
-        viewed, whole = self.identities.view(params), to_json({**params, "runtime": runtime or {}})
-        work = Work(step_key(stage, viewed, inputs), stage, whole, inputs)
-        self.steps[name] = Step(name, work, after, trial, subject, viewed, spares)
-        return name
-
-    def do_without(self, failures: Collection[str]) -> None:
-        """Key anew the steps that spare inputs which failed, and whatever builds on them.
-
-        What a choice among fewer points gives is not what the choice among all would: it has its own key.
-        """
-        for name, step in self.steps.items():
-            inputs = {
-                as_name: self.steps[source].key
-                for as_name, source in step.after.items()
-                if not (step.spares and source in failures)
-            }
-            if inputs != step.work.inputs and not step.is_lost(failures):
-                key = step_key(step.stage, step.viewed, inputs)
-                self.steps[name] = replace(step, work=replace(step.work, key=key, inputs=inputs))
-
-    def of(self, trial: Trial, stage: str) -> list[Step]:
-        """A trial's steps of one stage."""
-        return [step for step in self.steps.values() if step.trial == trial and step.stage == stage]
-
-    def trained(self, trial: Trial) -> Step | None:
-        """The step that leaves the trial's trained model: its training, or the choice among a grid's."""
-        return next(iter(self.of(trial, "choose") or self.of(trial, "train")), None)
-
-    def chosen(self, stages: Collection[str] | None = None) -> list[Step]:
-        """The steps of these stages, or all of them."""
-        return [step for step in self.steps.values() if stages is None or step.stage in stages]
-
-
-def trials(candidate: Candidate) -> list[Trial]:
-    """The trials of a candidate; base, which nothing random made, has one."""
-    seeds = candidate.seeds[:1] if candidate.method is None else candidate.seeds
-    return [Trial(candidate, seed) for seed in seeds]
+__all__ = ["Plan", "Step", "Trial", "compile_plan", "trials"]
 
 
 def compile_plan(suite: Suite, store: Store) -> Plan:
@@ -144,37 +30,52 @@ def compile_plan(suite: Suite, store: Store) -> Plan:
         _add_trial(plan, trial)
         for evaluator in trial.candidate.evaluators:
             _add_evaluate(plan, trial, evaluator)
-    for trial in every:
-        for judge in trial.candidate.judges:
-            if judge.against != trial.candidate.name:
-                _add_judge(plan, trial, judge, identities[judge.name])
+    add_judges(plan, identities)
     return plan
 
 
 def _require_engines(suite: Suite) -> None:
     """PluginError for a backend that could not run here: its engine is not installed, or needs a GPU."""
     for candidate in suite.candidates:
-        backend = registry.create(candidate.backend)
-        try:
-            if hasattr(backend, "preflight"):
-                backend.preflight()
-        except PluginError as error:
-            raise PluginError(error.what, where=candidate.backend_where, fix=error.fix) from error
+        _ready(registry.create(candidate.backend), candidate.backend_where, suite)
 
 
-def _preflight(suite: Suite) -> dict[str, Any]:
-    """What each judge says of its identity beyond its options; PluginError if one could not run."""
-    specs = {judge.name: judge for candidate in suite.candidates for judge in candidate.judges}
-    identities = {}
-    for name, spec in specs.items():
-        judge = registry.create(spec.plugin)
-        try:
-            if hasattr(judge, "preflight"):
-                judge.preflight()
-        except PluginError as error:
-            raise PluginError(error.what, where=f"{spec.where}: judges.{name}", fix=error.fix) from error
-        identities[name] = judge.identity() if hasattr(judge, "identity") else None
-    return identities
+def _preflight(suite: Suite) -> dict[str, str | None]:
+    """What each judge says of its identity beyond its options.
+
+    PluginError if a judge or an evaluator could not run.
+    """
+    for evaluator in {e.name: e for candidate in suite.candidates for e in candidate.evaluators}.values():
+        _ready(registry.create(evaluator.plugin), f"{evaluator.where}: evaluators.{evaluator.name}", suite)
+    judges = judges_of(suite)
+    created = {name: registry.create(judge.plugin) for name, judge in judges.items()}
+    for name, judge in created.items():
+        _ready(judge, f"{judges[name].where}: judges.{name}", suite)
+    return {name: _identity(judge) for name, judge in created.items()}
+
+
+def _ready(plugin: Any, where: str, suite: Suite) -> None:
+    """PluginError at its place in the suite if a plugin could not run, or would cost nobody knows what."""
+    try:
+        if hasattr(plugin, "preflight"):
+            plugin.preflight()
+        if suite.budget_usd is not None and hasattr(plugin, "server") and hasattr(plugin, "model"):
+            plugin.server.require_price(plugin.model)
+    except PluginError as error:
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        raise PluginError(what, where=where, fix=error.fix) from error
+
+
+def _identity(plugin: Any) -> str | None:
+    """What else than its options a plugin's results depend on."""
+    identity: str | None = plugin.identity() if hasattr(plugin, "identity") else None
+    return identity
+
+
+def _named(plugin: Any) -> dict[str, str]:
+    """The plugin's identity as a parameter, where it has one."""
+    identity = _identity(plugin)
+    return {} if identity is None else {"identity": identity}
 
 
 def _add_prepare(plan: Plan) -> None:
@@ -210,19 +111,23 @@ def _look_at(source: SourceSpec) -> str:
 
 def _add_trial(plan: Plan, trial: Trial) -> None:
     candidate = trial.candidate
+    backend = registry.create(candidate.backend)
     shared = {
         "backend": candidate.backend,
         "model": plan.identities.model(candidate.model),
         "prompting": plan.suite.prompting,
         "generation": candidate.generation,
         "seed": trial.seed,
+        **_named(backend),
     }
     after = {"data": "prepare"}
     if candidate.method is not None:
         launch = {"launch": candidate.launch} if candidate.launch else {}
         after = {**after, "trained": _add_training(plan, trial, {**shared, **launch})}
-    runtime = {"batch_size": candidate.training["per_device_eval_batch_size"]}
-    plan.add("predict", shared, after, trial=trial, runtime=runtime)
+    runtime = {"batch_size": candidate.training["per_device_eval_batch_size"], **plan.money}
+    # What answers without a model of ours, a server or a file, leaves the device to others.
+    on_device = not hasattr(backend, "answer")
+    plan.add("predict", shared, after, trial=trial, runtime=runtime, fills_device=on_device)
 
 
 def _add_training(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
@@ -233,13 +138,20 @@ def _add_training(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
     candidate, data = trial.candidate, {"data": "prepare"}
     if not candidate.grid:
         recipe = {"method": candidate.method, "training": candidate.training}
-        return plan.add("train", {**shared, **recipe}, data, trial=trial, runtime=_tracking(plan, trial))
+        return _add_train(plan, trial, {**shared, **recipe}, data)
     if trial.seed == candidate.seeds[0]:
         return _add_search(plan, trial, shared)
     points = [{"method": point.method, "training": point.training} for point in candidate.grid]
     chosen = plan.of(trials(candidate)[0], "choose")[0].name
     after = {**data, "chosen": chosen}
-    return plan.add("train", {**shared, "points": points}, after, trial=trial, runtime=_tracking(plan, trial))
+    return _add_train(plan, trial, {**shared, "points": points}, after)
+
+
+def _add_train(
+    plan: Plan, trial: Trial, params: Mapping[str, Any], after: Mapping[str, str], subject: str = ""
+) -> str:
+    runtime = _tracking(plan, trial, subject)
+    return plan.add("train", params, after, trial=trial, subject=subject, runtime=runtime, fills_device=True)
 
 
 def _tracking(plan: Plan, trial: Trial, subject: str = "") -> dict[str, Any]:
@@ -257,13 +169,8 @@ def _add_search(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
     for index, point in enumerate(grid):
         recipe = {"method": point.method, "training": point.training}
         subject = f"{index + 1}/{len(grid)} {fmt.settings(point.settings)}"
-        trained[f"point {index}"] = plan.add(
-            "train",
-            {**shared, **recipe},
-            {"data": "prepare"},
-            trial=trial,
-            subject=subject,
-            runtime=_tracking(plan, trial, subject),
+        trained[f"point {index}"] = _add_train(
+            plan, trial, {**shared, **recipe}, {"data": "prepare"}, subject
         )
     points = [
         {"settings": point.settings, "keeps_best": point.training.get("load_best_model_at_end", True)}
@@ -273,26 +180,8 @@ def _add_search(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
 
 
 def _add_evaluate(plan: Plan, trial: Trial, evaluator: EvaluatorSpec) -> None:
-    params = {"evaluator": evaluator.plugin, "name": evaluator.name}
+    own = _named(registry.create(evaluator.plugin))
+    params = {"evaluator": evaluator.plugin, "name": evaluator.name, **own}
     (predicted,) = plan.of(trial, "predict")
-    plan.add("evaluate", params, {"predictions": predicted.name}, trial=trial, subject=evaluator.name)
-
-
-def _add_judge(plan: Plan, trial: Trial, judge: JudgeSpec, identity: Any) -> None:
-    opponent = next(c for c in plan.suite.candidates if c.name == judge.against)
-    rivals = trials(opponent)
-    rival = next((r for r in rivals if r.seed == trial.seed), rivals[0])
-    (predicted,), (opposed,) = plan.of(trial, "predict"), plan.of(rival, "predict")
-    plan.add(
-        "judge",
-        {
-            "judge": judge.plugin,
-            "identity": identity,
-            "name": judge.name,
-            "max_prompts": judge.max_prompts,
-        },
-        {"candidate": predicted.name, "opponent": opposed.name},
-        trial=trial,
-        subject=judge.name,
-        runtime={"cache": str(plan.store.root.parent / "verdicts.sqlite")},
-    )
+    after = {"predictions": predicted.name}
+    plan.add("evaluate", params, after, trial=trial, subject=evaluator.name, runtime=plan.money)

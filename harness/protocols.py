@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -142,6 +142,7 @@ class LanguageModel(Protocol):
         ...
 
 
+@runtime_checkable
 class Answerer(Protocol):
     """What stands in for a model that we do not run (a server, a file): it answers, and scores nothing."""
 
@@ -151,7 +152,11 @@ class Answerer(Protocol):
 
 
 class Backend(Protocol):
-    """Trains a trial and loads it again as a LanguageModel."""
+    """Trains a trial and loads it again as a LanguageModel.
+
+    One that trains nothing (it has no methods) stands in for a model: `load` returns an Answerer, best the
+    backend itself, for a stage sees by its `answer` beforehand that no device is needed.
+    """
 
     training_keys: ClassVar[frozenset[str]]
     """The keys under `training:` that this backend honours; any other is refused before work starts."""
@@ -160,7 +165,7 @@ class Backend(Protocol):
 
     def train(self, job: TrainJob) -> TrainOutcome: ...
 
-    def load(self, model: ModelRef, trained: Path | None, prompting: Prompting) -> LanguageModel:
+    def load(self, model: ModelRef, trained: Path | None, prompting: Prompting) -> LanguageModel | Answerer:
         """The trained model of `trained` (a TrainJob's `out`), or the untouched base where it is None."""
         ...
 
@@ -180,6 +185,24 @@ class HonoursSomeValues(Protocol):
 
     training_values: ClassVar[Mapping[str, frozenset[Any]]]
     """Key under `training:` -> the values honoured here; a key that is not named takes any."""
+
+
+class HonoursSomeGeneration(Protocol):
+    """A backend that can hand on only some keys under `generation:`; another that is set is refused by name.
+
+    With none of them its answers are there already, and it passes over the suite's.
+    """
+
+    generation_keys: ClassVar[frozenset[str]]
+
+
+class StandsIn(Protocol):
+    """A backend that answers for another model than the suite's."""
+
+    @property
+    def answers_of(self) -> str:
+        """Whose answers they are: it stands on the board in the model's place."""
+        ...
 
 
 class Evaluator(Protocol):
@@ -212,11 +235,15 @@ Pair = tuple[Question, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one comparison is expected to take; `cost_usd` None: the price is not known."""
+    """What one comparison, grade or answer is expected to take; `cost_usd` None: the price is not known.
+
+    Requests whose reply is in the ledger that was lent take nothing.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    requests: int = 1
 
 
 class Judge(Protocol):

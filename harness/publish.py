@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.report import render
 
-FILES = ("results.json", "examples.jsonl")
+FILES = ("results.json", "examples.jsonl", "verdicts.jsonl")
 
 
 def publish(artifact: Path, folder: Path) -> bool:

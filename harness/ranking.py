@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.keys import step_key
-from harness.plan import Plan, Step, Trial, trials
 from harness.records import ModelRef, to_json
+from harness.steps import Plan, Step, Trial, trials
 from harness.suite import Candidate, Suite
 from harness.worker import Work
 
@@ -34,10 +35,20 @@ def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
             "text": suite.text,
             "overrides": suite.overrides,
             "rank_by": suite.rank_by,
+            "budget_usd": suite.budget_usd,
         },
         "candidates": [_ranked(plan, candidate, failures) for candidate in suite.candidates],
         "metrics": [{"name": e.name, "evaluator": e.plugin} for e in _unique(suite, "evaluators")],
-        "judges": [{"name": j.name, "against": j.against} for j in _unique(suite, "judges")],
+        "judges": [
+            {
+                "name": j.name,
+                "against": j.against,
+                "members": j.members,
+                "symmetric": j.symmetric,
+                "plugin": j.plugin,
+            }
+            for j in _unique(suite, "judges")
+        ],
     }
 
 
@@ -57,7 +68,7 @@ def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> di
         "name": candidate.name,
         "backend": candidate.backend.name,
         "method": candidate.method.name if candidate.method else None,
-        "model": _shown(candidate.model, plan.suite.folder),
+        "model": _answers_of(candidate) or _shown(candidate.model, plan.suite.folder),
         "recipe": {
             "method": candidate.method.options if candidate.method else {},
             "training": candidate.training if trained else {},
@@ -71,6 +82,11 @@ def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> di
     }
 
 
+def _answers_of(candidate: Candidate) -> str | None:
+    """Whose answers they are, where the backend stands in for a model that we do not run."""
+    return getattr(registry.create(candidate.backend), "answers_of", None)
+
+
 def _shown(model: ModelRef, folder: Path) -> str:
     """A local model below the suite's folder, or its own name: a report that is sent on tells no paths."""
     path = Path(model.name_or_path)
@@ -80,9 +96,6 @@ def _shown(model: ModelRef, folder: Path) -> str:
 
 
 def _ranked_trial(plan: Plan, trial: Trial, failures: Mapping[str, str]) -> dict[str, Any]:
-    def outcomes(stage: str) -> dict[str, Any]:
-        return {step.subject: _outcome(step, failures) for step in plan.of(trial, stage)}
-
     trained, (predicted,) = plan.trained(trial), plan.of(trial, "predict")
     steps = [step for step in (trained, predicted) if step is not None]
     failed = next((step for step in steps if step.name in failures), None)
@@ -91,9 +104,23 @@ def _ranked_trial(plan: Plan, trial: Trial, failures: Mapping[str, str]) -> dict
         "failure": {"stage": failed.stage, "message": failures[failed.name]} if failed else None,
         "train": trained.name if trained and trained.name not in failures else None,
         "predict": predicted.name if predicted.name not in failures else None,
-        "evaluate": outcomes("evaluate"),
-        "judges": outcomes("judge"),
+        "evaluate": {step.subject: _outcome(step, failures) for step in plan.of(trial, "evaluate")},
+        "judges": _ranked_comparisons(plan, trial, failures),
     }
+
+
+def _ranked_comparisons(plan: Plan, trial: Trial, failures: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Judge -> its comparisons of the trial with others, the trial being the candidate."""
+    found: dict[str, list[Any]] = {}
+    for step in plan.of(trial, "judge"):
+        params = step.work.params
+        comparison = {
+            "against": params["opponent"],
+            "seed": step.opponent.seed if step.opponent else None,
+            "step": _outcome(step, failures),
+        }
+        found.setdefault(params["name"], []).append(comparison)
+    return found
 
 
 def _outcome(step: Step, failures: Mapping[str, str]) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
-RESULTS_SCHEMA = 2
+RESULTS_SCHEMA = 3
 """The form of results.json: raised when what was there means another thing, or when more is read of it."""
 Choice = Literal["first", "second", "tie", "unparsed"]
 CHOICES: tuple[Choice, ...] = typing.get_args(Choice)

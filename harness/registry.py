@@ -176,7 +176,7 @@ def _type_faults(cls: type, info: OptionInfo, value: Any, path: KeyPath) -> list
 def make_spec(plugin: Plugin, options: Mapping[str, Any], folder: Path | None = None) -> PluginSpec:
     """A chosen plugin with valid options, defaults filled in; PluginError if it refuses them.
 
-    Texts that start with `./` or `../`, and all options of type Path, are relative to `folder`.
+    Texts that start with `./` or `../`, and all options of type Path or of several, are relative to `folder`.
     """
     adapters = _adapters(plugin.cls)
     filled: dict[str, Any] = {}
@@ -192,11 +192,19 @@ def make_spec(plugin: Plugin, options: Mapping[str, Any], folder: Path | None = 
 
 
 def _anchored(value: Any, adapter: TypeAdapter[Any], folder: Path | None) -> Any:
-    if not isinstance(value, str) or folder is None:
+    if folder is None or not isinstance(value, str | list):
         return value
-    if value.startswith(("./", "../")) or isinstance(_convert(adapter, value), Path):
-        return str((folder / Path(value).expanduser()).resolve())
-    return value
+    converted = _convert(adapter, value)
+    if isinstance(value, str):
+        is_path = value.startswith(("./", "../")) or isinstance(converted, Path)
+        return _absolute(value, folder) if is_path else value
+    if not all(isinstance(item, Path) for item in converted):
+        return value
+    return [_absolute(item, folder) for item in value]
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return str((folder / Path(path).expanduser()).resolve())
 
 
 def create(spec: PluginSpec) -> Any:
@@ -216,10 +224,12 @@ def key_options(spec: PluginSpec) -> dict[str, Any]:
 
 
 def _by_content(value: Any) -> Any:
-    """A file, or a folder's files of one level below, by content; any other value as it is.
+    """A file, or a folder's files of one level below, by content, also in a list; other values as they are.
 
     Not deeper: a text that happens to name a large folder must not cost the reading of a disk.
     """
+    if isinstance(value, list):
+        return [_by_content(item) for item in value]
     if not isinstance(value, str) or not Path(value).is_absolute() or not Path(value).exists():
         return value
     root = Path(value)

@@ -21,9 +21,8 @@ from harness.plan import Plan, Step
 from harness.ranking import rank_step
 from harness.records import read_json
 
-HEAVY = frozenset({"train", "predict"})
-"""Stages that fill a device: as many of them run at a time as there are devices."""
 LIGHT_AT_A_TIME = 2
+"""How many steps run beside those that fill a device."""
 POLL_SECONDS = 0.1
 
 Status = Literal["cached", "made", "failed", "skipped"]
@@ -142,19 +141,19 @@ class _Loop:
         return message if self._run.statuses[name] == "skipped" else f"{name} failed: {message}"
 
     def _has_room(self, step: Step) -> bool:
-        if step.stage in HEAVY:
+        running = [other for other, _, _ in self._running.values()]
+        if step.stage == "judge" and any(_same_judge(step, other) for other in running):
+            return False  # it may ask what this one is asking: then it is in the ledger
+        if step.fills_device:
             return len(self._free) >= self._devices_for(step)
-        light = [other.stage for other, _, _ in self._running.values() if other.stage not in HEAVY]
-        if step.stage == "judge" and "judge" in light:
-            return False  # the next may ask what this one is asking: then it is in the cache
-        return len(light) < LIGHT_AT_A_TIME
+        return sum(not other.fills_device for other in running) < LIGHT_AT_A_TIME
 
     def _devices_for(self, step: Step) -> int:
         """How many devices a heavy step fills; all processes of a launch share the one CPU."""
         return int(step.work.params.get("launch", {}).get("num_processes", 1)) if self._gpus else 1
 
     def _start(self, step: Step) -> None:
-        count = self._devices_for(step) if step.stage in HEAVY else 0
+        count = self._devices_for(step) if step.fills_device else 0
         taken, self._free = self._free[:count], self._free[count:]
         env = {"CUDA_VISIBLE_DEVICES": ",".join(taken)} if taken and self._gpus else {}
         self._listener.started(step)
@@ -198,3 +197,8 @@ class _Loop:
         except (OSError, ValueError):
             return  # not written yet, or being replaced
         self._listener.progressed(step, progress["done"], progress["total"], progress["note"])
+
+
+def _same_judge(step: Step, other: Step) -> bool:
+    """Whether two steps ask one judge, be it under two names."""
+    return other.stage == "judge" and step.work.params["judge"] == other.work.params["judge"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.records import RESULTS_SCHEMA
+from harness.records import RESULTS_SCHEMA, dump_line
+from harness.stages import boards
 from harness.stages.receipts import SEED_FIELDS
+from harness.stages.verdicts import by_example
 
 Json = dict[str, Any]
 METRICS = [
@@ -30,6 +34,13 @@ TUNED = [
 ]
 BASE_VALUES = dict(zip((name for name, *_ in METRICS), (38.4, 1.61, 0.413, 2.1, 17.9, 0.008), strict=True))
 BEST_VALUES = dict(zip((name for name, *_ in METRICS), (9.83, 1.007, 0.614, 19.4, 41.2, 0.183), strict=True))
+JUDGES = [
+    ("reference", "base", "reference", "judge:reference|margin:0.0"),
+    ("gpt4", "base", "gpt4", "judge:gpt4|model:gpt-4o-2024-08-06|prompt:3f2a91c0|temperature:0"),
+    ("local", "all", "local", "judge:local|model:small-judge"),
+    ("people", "base", "human", "judge:human|labels:5d41402a"),
+]
+"""Name, against, plugin, signature."""
 WORDS = "the model answers with a list of steps that a reader can follow at home without any tools".split()  # noqa: SIM905
 QUESTIONS = [
     "Describe how {} is made.",
@@ -63,25 +74,119 @@ def make_report_input(
     tuned: Sequence[tuple[str, str, float, float]] = TUNED,
     seed: int = 7,
 ) -> Path:
-    """Write results.json and examples.jsonl, as the rank stage would, into `folder`."""
-    rng = random.Random(seed)
-    results = make_results(tuned, examples, rng)
+    """Write results.json, examples.jsonl and verdicts.jsonl, as the rank stage would, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False))
-    names = ["base", *(name for name, *_ in tuned)]
-    with (folder / "examples.jsonl").open("w") as file:
-        for number in range(examples):
-            file.write(json.dumps(make_example(number, names, rng), ensure_ascii=False) + "\n")
+    for name, content in _contents(tuple(tuned), examples, seed).items():
+        (folder / name).write_text(content)
     return folder
 
 
-def make_results(tuned: Sequence[tuple[str, str, float, float]], n: int, rng: random.Random) -> Json:
+@cache
+def _contents(tuned: tuple[tuple[str, str, float, float], ...], n: int, seed: int) -> dict[str, str]:
+    rng = random.Random(seed)
+    names = ["base", *(name for name, *_ in tuned)]
+    entries = [make_example(number, names, rng) for number in range(n)]
+    lines = make_lines(entries, names, rng)
+    results = make_results(tuned, n, lines, rng)
+    for judge, against, *_ in JUDGES:
+        shown = by_example(lines[judge], against)
+        for entry in entries:
+            entry["verdicts"][judge] = shown.get(entry["id"], {})
+    return {
+        "results.json": json.dumps(results, ensure_ascii=False),
+        "examples.jsonl": "".join(map(dump_line, entries)),
+        "verdicts.jsonl": "".join(dump_line(line) for judge in lines.values() for line in judge),
+    }
+
+
+def make_results(
+    tuned: Sequence[tuple[str, str, float, float]], n: int, lines: dict[str, list[Json]], rng: random.Random
+) -> Json:
+    """The board, its judges' part, findings and warnings made by the stage's own functions."""
     ranked = [_tuned(place, *spec, n, rng) for place, spec in enumerate(tuned, start=1)]
     candidates = [_base(n), *ranked, _failed()]
-    judges = [
-        {"name": "reference", "against": "base", "signature": "metric:chrf|margin:0.0"},
-        {"name": "gpt4", "against": "base", "signature": "model:gpt-4o|prompt:3f2a91c0|temperature:0"},
-    ]
+    board = boards.complete(
+        _board(candidates, [_judge(*judge, lines, candidates) for judge in JUDGES], n), lines
+    )
+    return {**board, "warnings": [*board["warnings"], "5 rows of train were too like a row of eval."]}
+
+
+def _judge(
+    name: str, against: str, plugin: str, signature: str, lines: dict[str, list[Json]], candidates: list[Json]
+) -> Json:
+    mine = lines[name]
+    judged = {line[side] for line in mine for side in ("first", "second")} - {against}
+    bought = name == "gpt4"
+    return {
+        "name": name, "against": against, "signature": signature, "symmetric": name == "people",
+        "members": [], "people": name == "people", "plugin": {"name": plugin, "options": {}},
+        "receipt": {
+            "examples": len(mine) // 2, "skipped": 1, "not_judged": 0, "identical": 4,
+            "asked": len(mine), "from_cache": 12, "unparsed": sum(m["choice"] == "unparsed" for m in mine),
+            "prompt_tokens": 906_500 if bought else 0, "completion_tokens": 48_000 if bought else 0,
+            "faults": {"empty": 3, "invalid": 16} if bought else {}, "cost_usd": 2.75 if bought else 0.0,
+        },
+        "by_candidate": {c["name"]: {"skipped": int(c["name"] == TUNED[0][0]), "not_judged": 0}
+                         for c in candidates if c["name"] in judged},
+    }  # fmt: skip
+
+
+def make_lines(entries: Sequence[Json], names: Sequence[str], rng: random.Random) -> dict[str, list[Json]]:
+    """Judge -> lines of verdicts.jsonl. `gpt4` flips for the second candidate on every seventh example."""
+    base, *tuned = names
+    fixed = [(name, base) for name in tuned]
+    found: dict[str, list[Json]] = {
+        "reference": list(_lines("reference", entries, fixed, rng)),
+        "gpt4": list(_lines("gpt4", entries, fixed, rng)),
+        "local": list(_lines("local", entries[::2], itertools.combinations(names, 2), rng)),
+        "people": list(_lines("people", entries[::3], fixed, rng)),
+    }
+    answered = [entry for entry in entries if entry["answers"][tuned[0]]["text"] is not None]
+    for number, entry in enumerate(answered[:20]):
+        for control in ("identical", "repeat"):
+            first = "first" if number % 5 == 0 else "tie" if control == "identical" else "second"
+            found["local"].append(_line("local", entry, (base, tuned[0]), first, control))
+    return found
+
+
+def _lines(
+    judge: str, entries: Sequence[Json], pairs: Iterable[tuple[str, str]], rng: random.Random
+) -> Iterator[Json]:
+    """Better candidates win more often; the worst are often tied in one order, and hard to read for gpt4."""
+    for a, b in pairs:
+        strength, unread = _strength(a) - _strength(b), 0.13 if (judge, a) == ("gpt4", "last2") else 0.01
+        for entry in entries:
+            if any(entry["answers"][name]["text"] is None for name in (a, b)):
+                continue
+            own = random.Random(f"{entry['id']} {a} {b}") if rng.random() < 0.6 else rng
+            wins = own.random() < 1 / (1 + math.exp(-strength))
+            flips = (judge, a) == ("gpt4", TUNED[0][0]) and int(entry["id"][:4]) % 7 == 0
+            tied = judge == "gpt4" and not flips and rng.random() < 0.9 - _strength(a) / 2
+            orders = {(a, b): "first" if wins or flips else "second",
+                      (b, a): "tie" if tied else "first" if flips or not wins else "second"}  # fmt: skip
+            for (first, second), choice in orders.items():
+                if judge != "people" or first == a:
+                    read = judge != "gpt4" or flips or rng.random() >= unread
+                    yield _line(judge, entry, (first, second), choice if read else "unparsed")
+
+
+def _strength(name: str) -> float:
+    place = {name: place for place, (name, *_) in enumerate(TUNED)}.get(name, len(TUNED))
+    return 0.0 if name == "base" else 1.4 - 0.25 * place
+
+
+def _line(judge: str, entry: Json, players: tuple[str, str], choice: str, control: str = "") -> Json:
+    first, second = (len(entry["answers"][name]["text"]) for name in players)
+    return {
+        "judge": judge, "example_id": entry["id"], "seed": 0, "first": players[0], "second": players[1],
+        "choice": choice, "preference": None, "fault": "invalid" if choice == "unparsed" else "",
+        "control": control, "first_chars": first, "second_chars": second,
+        "reason": "" if choice == "unparsed" else "It keeps to the question; " + entry["reference"][:60],
+        "raw": f'{{"choice": "{choice}"}}',
+    }  # fmt: skip
+
+
+def _board(candidates: list[Json], judges: list[Json], n: int) -> Json:
     return {
         "schema": RESULTS_SCHEMA,
         "suite": {
@@ -113,16 +218,10 @@ def make_results(tuned: Sequence[tuple[str, str, float, float]], n: int, rng: ra
         "judges": judges,
         "candidates": candidates,
         "pairs": _pairs(candidates),
-        "findings": [
-            "qlora-r16, lora-r16 and full lead by perplexity and cannot be told apart.",
-            "Every tuned candidate is better than base: perplexity falls from 38.4 to between 9.83 and 15.2.",
-            "last2 trained fastest (38.5 s) and is worse than the leaders.",
-        ],
         "environment": {
             "python": "3.13.5", "platform": "Linux x86_64", "cpu": "2 cores", "gpus": [],
             "packages": {"torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2"}, "harness": "0.1.0",
         },
-        "warnings": ["5 rows of train were too like a row of eval and were removed."],
     }  # fmt: skip
 
 
@@ -137,7 +236,7 @@ def _base(n: int) -> Json:
     return {
         "name": "base", "status": "ok", "failure": None, "backend": "torch", "method": None,
         "model": "small-en", "recipe": {"method": {}, "training": {}, **SHARED_RECIPE},
-        "seeds": [0], "rank": None,
+        "seeds": [0], "rank": None, "group": None, "search": None, "answers": _answers(n, 0),
         "scores": {name: _score(name, value, n) for name, value in BASE_VALUES.items()},
         "differences": {}, "win_rates": {}, "training": None,
         "costs": {"train_seconds": None, "seconds": {}, "tokens_per_second": None, "peak_memory_bytes": None,
@@ -158,15 +257,14 @@ def _tuned(
     if name == "last2":
         scores["exact_match"] = {"missing": "ValueError: no answer ended within the limit"}
     known = [key for key, score in scores.items() if "value" in score]
-    consistency, unparsed = 0.78 - 0.05 * place, 0.02 if place < 5 else 0.13
     return {
         "name": name, "status": "ok", "failure": None, "backend": "torch", "method": method,
         "model": "small-en", "recipe": _recipe(name, method), "seeds": [0],
-        "rank": [1, 3] if place <= 3 else [place, place],
+        "rank": [1, 3] if place <= 3 else [place, place], "group": "aaabcdef"[min(place, 8) - 1],
+        "search": None, "answers": _answers(n, 1 if place == 1 else 0),
         "scores": scores,
         "differences": {key: _difference(key, values[key] - BASE_VALUES[key], n) for key in known},
-        "win_rates": {"reference": _win_rate(max(0.86 - 0.06 * place, 0.1), 0.93, 0.0, n),
-                      "gpt4": _win_rate(max(0.74 - 0.05 * place, 0.1), max(consistency, 0.1), unparsed, n)},
+        "win_rates": {},
         "training": _training(worse, seconds, rng),
         "costs": _costs(method, seconds),
         "badges": ["float32", "batch 16", "310,000 tokens", "2 rows truncated", "cpu"],
@@ -206,7 +304,7 @@ def _failed() -> Json:
         "failure": {"stage": "train", "message": "ModelError: target_modules: 'query_key' matches no module"},
         "backend": "torch", "method": "lora", "model": "small-en",
         "recipe": {"method": {"r": 16, "target_modules": ["query_key"]}, "training": {"learning_rate": 2e-4}},
-        "seeds": [0], "rank": None,
+        "seeds": [0], "rank": None, "group": None, "search": None, "answers": None,
         "scores": {}, "differences": {}, "win_rates": {}, "training": None, "costs": {},
         "badges": [], "warnings": [],
     }  # fmt: skip
@@ -220,24 +318,9 @@ def _difference(name: str, value: float, n: int) -> Json:
             "verdict": "better" if (value > 0) is up else "worse"}  # fmt: skip
 
 
-def _win_rate(value: float, consistency: float, unparsed: float, n: int) -> Json:
-    def rate(v: float, kept: int) -> Json:
-        return {"value": v, "low": max(v - 0.08, 0.0), "high": min(v + 0.08, 1.0), "n": kept}
-
-    rest = 1 - consistency
-    return {
-        "against": "base", "n": n,
-        "rules": {"average": rate(value, n), "tie_on_disagreement": rate(0.5 + (value - 0.5) * 0.8, n),
-                  "consistent_only": rate(min(value + 0.04, 1), int(n * consistency))},
-        "consistency": consistency, "flips_to_first": rest * 0.6, "flips_to_second": rest * 0.1,
-        "win_tie": rest * 0.3,
-        "position_p_value": 0.0004, "pairs": n, "incomplete": 0, "skipped": 0,
-        "unparsed": unparsed, "unparsed_candidate_first": unparsed * 1.5,
-        "unparsed_opponent_first": unparsed * 0.5,
-        "p_value": 0.004, "p_adjusted": 0.012 if value > 0.58 else 0.21,
-        "verdict": "better" if value > 0.58 else "cannot be told apart", "cost_usd": None, "from_cache": 0,
-        "prompt_tokens": 181_300, "completion_tokens": 9_600,
-    }  # fmt: skip
+def _answers(n: int, missing: int) -> Json:
+    return {"n": n, "missing": missing, "cut_off": n // 3, "distinct": n - missing, "prompt_tokens": 0,
+            "generated_tokens": 90 * n, "cost_usd": None}  # fmt: skip
 
 
 def _training(worse: float, seconds: float, rng: random.Random) -> Json:
@@ -273,13 +356,14 @@ def _pairs(candidates: list[Json]) -> list[Json]:
             pairs.append(
                 {"metric": "perplexity", "a": a["name"], "b": b["name"], "value": value, "low": value - 0.5,
                  "high": value + 0.5, "p_value": 0.001 if real else 0.4, "p_adjusted": 0.004 if real else 0.8,
-                 "verdict": ("a" if value < 0 else "b") if real else "cannot be told apart", "n": 120}
+                 "verdict": ("a" if value < 0 else "b") if real else "cannot be told apart", "n": 120,
+                 "smallest_effect": 0.7, "more_prompts": None if real else 640}
             )  # fmt: skip
     return pairs
 
 
 def make_example(number: int, names: list[str], rng: random.Random) -> Json:
-    """One line of examples.jsonl; every seventh makes the judge gpt4 flip for the second candidate."""
+    """One line of examples.jsonl without verdicts; the second candidate has no answer to the sixth."""
     question = QUESTIONS[number % 4].format(THINGS[number % 10])
 
     def words(count: int) -> str:
@@ -289,20 +373,10 @@ def make_example(number: int, names: list[str], rng: random.Random) -> Json:
     if number == 5:
         answers[names[1]] = {"text": None, "error": "no reply within 60 s", "finish_reason": "", "tokens": 0,
                              "scores": {}}  # fmt: skip
-    flips = {names[1]} if number % 7 == 0 else set()
-    verdicts = {
-        "reference": {
-            name: _orders(rng.random() < 0.8, False, "chrF 41.2 against 17.3") for name in names[1:]
-        },
-        "gpt4": {
-            name: _orders(rng.random() < 0.7, name in flips, "It keeps to the question; " + words(12))
-            for name in names[1:]
-        },
-    }
     return {
         "id": f"{number:04d}-{rng.getrandbits(32):08x}",
         "prompt": [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": question}],
-        "reference": words(30), "answers": answers, "verdicts": verdicts,
+        "reference": words(30), "answers": answers, "verdicts": {},
     }  # fmt: skip
 
 
@@ -310,12 +384,3 @@ def _answer(text: str, rng: random.Random) -> Json:
     scores = {name: best * rng.uniform(0.7, 1.3) for name, best in BEST_VALUES.items()}
     return {"text": text, "error": None, "finish_reason": rng.choice(["stop", "stop", "length"]),
             "tokens": len(text) // 4, "scores": scores}  # fmt: skip
-
-
-def _orders(wins: bool, flips: bool, reason: str) -> list[Json]:
-    first = "first" if wins or flips else "second"
-    second = "first" if flips or not wins else "second"
-    return [
-        {"candidate_first": True, "choice": first, "reason": reason, "raw": "{}"},
-        {"candidate_first": False, "choice": second, "reason": reason, "raw": "{}"},
-    ]

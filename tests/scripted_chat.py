@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,13 +20,17 @@ FENCED = r"<fenced {name} ([0-9a-f]{{32}})>\n(.*?)\n</fenced {name} \1>"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server does with one request; `drop` closes the connection without a word."""
+    """What the server does with one request; `drop` closes the connection without a word.
+
+    `cut` sends so many bytes of the body and then closes the connection.
+    """
 
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drop: bool = False
+    cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,96 @@ def error(status: int, message: str = "no", code: str | None = None, **headers: 
     return Answer({"error": {"message": message, "type": "t", "code": code}}, status, named)
 
 
+class ScriptedBatches:
+    """OpenAI's files and batches. `states` are told one at each look, the last one for ever.
+
+    A batch answers its requests at the first look that ends it, as a server that has done half of them where
+    `answered` is set; `troubles` are answers given instead, by the beginning of `METHOD /path`.
+    """
+
+    def __init__(self) -> None:
+        self.states = ["validating", "in_progress", "completed"]
+        self.answered: int | None = None
+        self.troubles: list[tuple[str, Answer]] = []
+        self.calls: list[str] = []
+        self.asked: list[Asked] = []
+        self.files: dict[str, bytes] = {}
+        self.made: dict[str, dict[str, Any]] = {}
+
+    def post(self, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+        if trouble := self._trouble("POST", path):
+            return trouble
+        if path.endswith("/files"):
+            return Answer({"id": self._file(_uploaded(content, headers)), "object": "file"})
+        if not path.endswith("/batches"):
+            return error(404, f"no {path}")
+        name = f"batch_{len(self.made)}"
+        self.made[name] = {**json.loads(content), "id": name, "object": "batch", "created_at": 0, "looks": 0}
+        return Answer({**self.made[name], "status": "validating"})
+
+    def get(self, path: str, script: Script) -> Answer:
+        if trouble := self._trouble("GET", path):
+            return trouble
+        parts = path.partition("?")[0].split("/")
+        if path.endswith("/content"):
+            return Answer(self.files[parts[-2]], headers={"content-type": "application/octet-stream"})
+        if parts[-1] == "batches":
+            return Answer({"object": "list", "data": [*self.made.values()][::-1], "has_more": False})
+        if parts[-1] == "models":
+            return Answer({"object": "list", "data": []})
+        return self._look(self.made[parts[-1]], script) if parts[-1] in self.made else error(404, "no batch")
+
+    def _trouble(self, method: str, path: str) -> Answer | None:
+        self.calls.append(f"{method} {path.removeprefix('/v1').partition('?')[0]}")
+        if self.troubles and self.calls[-1].startswith(self.troubles[0][0]):
+            return self.troubles.pop(0)[1]
+        return None
+
+    def _look(self, batch: dict[str, Any], script: Script) -> Answer:
+        state = self.states[min(batch["looks"], len(self.states) - 1)]
+        batch["looks"] += 1
+        if state in ("completed", "expired", "cancelled") and "output_file_id" not in batch:
+            self._answer(batch, script)
+        if state == "failed":
+            batch["errors"] = {"object": "list", "data": [{"code": "c", "message": "the file is no good"}]}
+        return Answer({**batch, "status": state})
+
+    def _answer(self, batch: dict[str, Any], script: Script) -> None:
+        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        good: list[str] = []
+        bad: list[str] = []
+        for line in lines[: self.answered]:
+            self.asked.append(Asked(line["body"], {}))
+            answer = script(self.asked[-1])
+            response = {"status_code": answer.status, "request_id": "r", "body": answer.body}
+            done = {"id": "x", "custom_id": line["custom_id"], "response": response, "error": None}
+            (good if answer.status == 200 else bad).append(json.dumps(done))
+        batch["output_file_id"] = self._file("\n".join(good).encode()) if good else None
+        batch["error_file_id"] = self._file("\n".join(bad).encode()) if bad else None
+        batch["request_counts"] = {"total": len(lines), "completed": len(good), "failed": len(bad)}
+
+    def _file(self, content: bytes) -> str:
+        self.files[f"file-{len(self.files)}"] = content
+        return f"file-{len(self.files) - 1}"
+
+
+def _uploaded(content: bytes, headers: Mapping[str, str]) -> bytes:
+    """The file in a multipart form."""
+    boundary = headers["content-type"].partition("boundary=")[2].encode()
+    part = next(part for part in content.split(b"--" + boundary) if b"filename=" in part)
+    return part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+
+
 class ScriptedChat:
-    """The server: `script` may be set at any time, `asked` holds all requests so far."""
+    """The server: `script` may be set at any time, `asked` holds all requests for a completion so far.
+
+    `batches` are those of the Batch API, whose requests are answered by the same script.
+    """
 
     def __init__(self) -> None:
         self.script: Script = lambda asked: verdict("tie")
         self.asked: list[Asked] = []
+        self.batches = ScriptedBatches()
         chat = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -93,10 +181,17 @@ class ScriptedChat:
             wbufsize = -1  # headers and body in one packet: two would wait for each other
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                asked = Asked(body, {key.lower(): value for key, value in self.headers.items()})
+                content = self.rfile.read(int(self.headers["content-length"]))
+                headers = {key.lower(): value for key, value in self.headers.items()}
+                if not self.path.endswith("/chat/completions"):
+                    self._send(chat.batches.post(self.path, content, headers))
+                    return
+                asked = Asked(json.loads(content), headers)
                 chat.asked.append(asked)
                 self._send(chat.script(asked))
+
+            def do_GET(self) -> None:
+                self._send(chat.batches.get(self.path, chat.script))
 
             def _send(self, answer: Answer) -> None:
                 time.sleep(answer.delay)
@@ -109,7 +204,8 @@ class ScriptedChat:
                     self.send_header(key, value)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                self.close_connection = self.close_connection or answer.cut is not None
+                self.wfile.write(content[: answer.cut])
 
             def log_message(self, *arguments: object) -> None:
                 """Say nothing."""

@@ -80,11 +80,13 @@ def test_a_judge_is_reached_and_not_asked(tmp_path: Path, tiny_llama: Path, rows
     with scripted_chat() as chat:
         judge = f"{{gpt4: {{base_url: '{chat.url}', name: here}}}}"
         gone = "{gpt4: {base_url: 'http://127.0.0.1:9/v1', name: gone}}"
-        judged = SUITE.replace("candidates:", f"judges: [{judge}, {gone}]\ncandidates:")
-        write_suite(tmp_path, tiny_llama, rows, judged)
+        grader = "{rubric: {base_url: 'https://judge.example/v1'}}"
+        asking = f"judges: [{judge}, {gone}]\nevaluators: [exact_match, {grader}]\ncandidates:"
+        write_suite(tmp_path, tiny_llama, rows, SUITE.replace("candidates:", asking))
         code, found = check(tmp_path, "--only", "judge")
         assert chat.asked == []
-    assert code == 1
+    assert (code, len(found)) == (1, 3)
+    assert "OPENAI_API_KEY is not set" in found["rubric", "judge"]["figure"]
     assert (found["here", "judge"]["status"], found["gone", "judge"]["status"]) == ("pass", "fail")
     assert "127.0.0.1:9" in found["gone", "judge"]["figure"]
 

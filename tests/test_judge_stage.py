@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_bench import HEADER, RECORDING, Bench
 from scripted_chat import Answer, Asked, ScriptedChat, error, says, scripted_chat, verdict
 
 from harness import (
@@ -27,21 +27,13 @@ from harness import (
     Prediction,
     StageError,
     Verdict,
-    registry,
-    to_json,
 )
 from harness.errors import StoreError
 from harness.ledger import Ledger
-from harness.protocols import silent
-from harness.records import read_json, read_jsonl, write_json, write_jsonl
+from harness.records import read_jsonl, write_json, write_jsonl
 from harness.stages import judge as stage
 
 KEY = "sk-sentinel-77d1"
-HEADER = """
-from dataclasses import dataclass
-from pathlib import Path
-from harness import Question, Verdict, option
-"""
 SHORTER = '''"""Prefers the shorter answer."""
 from dataclasses import dataclass
 
@@ -58,73 +50,6 @@ class Shorter:
         more = len(first.split()) - len(second.split())
         return Verdict("tie" if abs(more) <= self.slack else "first" if more < 0 else "second")
 '''
-RECORDING = (
-    HEADER
-    + '''
-@dataclass(frozen=True)
-class Recording:
-    """Prefers the first answer, and writes down what it was asked."""
-
-    log: str = option(help="file", changes_result=False)
-    reply: str = option("first", help="the verdict")
-
-    def compare(self, question: Question, first: str, second: str) -> Verdict:
-        with open(self.log, "a") as file:
-            file.write(f"{question.prompt[0].content}|{first}|{second}\\n")
-        said = "said \\ud800"
-        return Verdict(self.reply, said, raw=first, prompt_tokens=3, completion_tokens=2, cost_usd=0.5)
-'''
-)
-
-
-@dataclass
-class Bench:
-    """A folder with two predict artifacts, a cache, and a judges/ folder as beside a suite."""
-
-    folder: Path
-
-    def predictions(self, name: str, answers: Sequence[str | None], *, backwards: bool = False) -> None:
-        rows = [
-            Prediction(
-                Example(f"id{n}", (Message("user", f"question {n}"),), f"reference {n}"),
-                Completion(text) if text is not None else Completion(None, error="no"),
-            )
-            for n, text in enumerate(answers)
-        ]
-        (self.folder / name).mkdir(exist_ok=True)
-        write_jsonl(self.folder / name / "predictions.jsonl", rows[::-1] if backwards else rows)
-
-    def judge(self, source: str, name: str = "mine") -> None:
-        (self.folder / "judges").mkdir(exist_ok=True)
-        (self.folder / "judges" / f"{name}.py").write_text(source, encoding="utf-8")
-
-    def params(self, judge: str, options: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-        spec = registry.make_spec(registry.find("judge", judge, self.folder), options or {}, self.folder)
-        runtime = {"cache": str(self.folder / "verdicts.sqlite")}
-        return {"judge": to_json(spec), "max_prompts": None, "runtime": runtime, **more}
-
-    @property
-    def inputs(self) -> dict[str, Path]:
-        return {"candidate": self.folder / "candidate", "opponent": self.folder / "opponent"}
-
-    def run(
-        self, judge: str = "mine", options: dict[str, Any] | None = None, out: str = "out", **more: Any
-    ) -> Any:
-        """judge.json, after the stage has run into `out`."""
-        (self.folder / out).mkdir(exist_ok=True)
-        stage.run(self.params(judge, options, **more), self.inputs, self.folder / out, silent)
-        return read_json(self.folder / out / "judge.json")
-
-    def judgments(self, out: str = "out") -> list[Judgment]:
-        return read_jsonl(self.folder / out / "verdicts.jsonl", Judgment)
-
-    @property
-    def log(self) -> dict[str, str]:
-        return {"log": str(self.folder / "log.txt")}
-
-    def calls(self) -> list[str]:
-        path = self.folder / "log.txt"
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 @pytest.fixture
@@ -188,15 +113,27 @@ def test_a_missing_answer_is_counted_and_never_judged(bench: Bench) -> None:
 
 def test_the_sample_depends_on_ids_alone(bench: Bench) -> None:
     bench.judge(SHORTER)
-    drawn = []
     for backwards in (False, True):
         for name in ("candidate", "opponent"):
             bench.predictions(name, [f"{name} {n}" for n in range(20)], backwards=backwards)
         bench.run(max_prompts=5, out=f"out{backwards}")
-        drawn.append([j.example_id for j in bench.judgments(f"out{backwards}")])
-    assert drawn[0] == drawn[1][::-1]
-    assert len(set(drawn[0])) == 5
-    assert sorted(set(drawn[0])) != [f"id{n}" for n in range(5)]
+    drawn = read_jsonl(bench.folder / "outTrue" / "verdicts.jsonl", Judgment)
+    assert read_jsonl(bench.folder / "outFalse" / "verdicts.jsonl", Judgment) == drawn
+    ids = [judgment.example_id for judgment in drawn[::2]]
+    assert len(set(ids)) == 5
+    assert sorted(ids) != [f"id{n}" for n in range(5)]
+
+
+def test_a_smaller_sample_is_the_start_of_a_larger_one(bench: Bench) -> None:
+    bench.judge(SHORTER)
+    bench.predictions("candidate", [f"a {n}" for n in range(20)])
+    bench.predictions("opponent", ["x"] * 20)
+    drawn = []
+    for size in (5, 12):
+        bench.run(max_prompts=size, out=f"out{size}")
+        lines = read_jsonl(bench.folder / f"out{size}" / "verdicts.jsonl", Judgment)
+        drawn.append([judgment.example_id for judgment in lines])
+    assert drawn[1][:10] == drawn[0]
 
 
 def test_a_missing_answer_brings_no_other_prompt_into_the_sample(bench: Bench) -> None:
@@ -227,7 +164,7 @@ def test_progress_counts_verdicts_and_names_the_unparsed(bench: Bench) -> None:
         6,
         7,
     ]  # the identical pair is one and the same in both orders
-    assert told[-1] == (7, 7, "6 unparsed")
+    assert told[-1] == (7, 7, "6 unparsed, $3.00")
 
 
 def test_no_pairs_are_no_error(bench: Bench) -> None:
@@ -321,7 +258,8 @@ def test_a_cache_that_is_no_database_is_named(bench: Bench) -> None:
         ),
         ("return Verdict('A')", "judge 'mine' returned Verdict"),
         ("return Verdict('tie', reason=None)", "judge 'mine' returned Verdict"),
-        ("return None", "judge 'mine' returned None"),
+        ("return Verdict('tie', preference=1.5)", "judge 'mine' returned Verdict"),
+        ("return Verdict('unparsed', fault='shy')", "judge 'mine' returned Verdict"),
         ("raise OSError('no route')", r"judge 'mine' failed on example id\d: OSError: no route"),
     ],
 )
@@ -346,7 +284,6 @@ def test_the_first_error_stops_the_rest_and_what_was_paid_is_kept(bench: Bench, 
     assert len(chat.asked) == 90
     # The same folder is gone on with: what the failed attempt bought belongs to this artifact.
     assert (receipt["asked"], receipt["from_cache"]) == (100, 0)
-    assert not (bench.folder / "out" / stage.BOUGHT).exists()
 
 
 def test_the_window_is_as_wide_as_the_judge_says(bench: Bench, chat: ScriptedChat) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 CARRIED = [
+    "harness/evaluators/prompts/rubric.txt",
     "harness/py.typed",
     "harness/report/templates/page.html.jinja",
     "harness/_bundled/judges/gpt4.py",
+    "harness/_bundled/judges/prompts/gpt4.txt",
     "harness/_bundled/judges/reference.py",
     "harness/_bundled/suites/quickstart/suite.yaml",
     "harness/_bundled/suites/quickstart/train.jsonl",
@@ -23,6 +25,8 @@ LIST = """
 from harness.listing import bundled_suites, list_plugins
 print(*bundled_suites())
 print(list_plugins("judge", None))
+from harness import registry
+print(registry.create(registry.make_spec(registry.find("judge", "gpt4"), {})).identity())
 """
 
 
@@ -58,3 +62,4 @@ def test_bundled_plugins_and_suites_are_found_without_the_clone(unpacked: Path, 
     assert "quickstart" in said.stdout.splitlines()[0]
     assert "gpt4" in said.stdout
     assert "reference" in said.stdout
+    assert said.stdout.splitlines()[-1].startswith("prompt:")

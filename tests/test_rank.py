@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import format as fmt
 from harness import registry
 from harness.errors import StageError
 from harness.protocols import TrainOutcome, silent
@@ -33,7 +34,7 @@ from harness.records import (
 )
 from harness.report import render
 from harness.stages import evaluate, rank
-from harness.stages.comparisons import NO_DIFFERENCE, rank_intervals
+from harness.stages.comparisons import NO_DIFFERENCE
 from harness.stages.findings import findings
 from harness.stats.multiplicity import holm
 from harness.stats.proportions import wilson
@@ -100,10 +101,15 @@ class World:
             "suite": {"name": "s", "description": "", "text": "name: s\n", "rank_by": self.rank_by},
             "candidates": [self._candidate(name, entry) for name, entry in self.entries.items()],
             "metrics": [{"name": m, "evaluator": to_json(spec)} for m, spec in self.specs.items()],
-            "judges": [{"name": "reference", "against": self.against}]
-            if any(e.judged for e in self.entries.values())
-            else [],
+            "judges": [self._judge_params()] if any(e.judged for e in self.entries.values()) else [],
         }
+
+    def _judge_params(self) -> dict[str, Any]:
+        plugin = registry.make_spec(registry.find("judge", "reference"), {})
+        return {
+            "name": "reference", "against": self.against, "members": [], "symmetric": False,
+            "plugin": to_json(plugin),
+        }  # fmt: skip
 
     def _folder(self, name: str, stem: str) -> Path:
         folder = self.folder / stem.replace(" ", "-")
@@ -183,8 +189,9 @@ class World:
     def _judge(self, label: str, entry: Entry) -> dict[str, Any]:
         if entry.judged is None:
             return {}
+        comparison = {"against": self.against, "seed": 0}
         if isinstance(entry.judged, str):
-            return {"reference": {"failure": entry.judged}}
+            return {"reference": [{**comparison, "step": {"failure": entry.judged}}]}
         name = f"judge {label} reference"
         folder = self._folder(name, name)
         verdicts = [(example.id, entry.judged(i)) for i, example in enumerate(self.examples)]
@@ -196,12 +203,16 @@ class World:
         ]
         write_jsonl(folder / "verdicts.jsonl", lines)
         signature = "judge:reference|margin:0.0|code:00000000"
+        skipped = sum(pair is None for _, pair in verdicts)
         counts = {
-            "skipped": sum(pair is None for _, pair in verdicts), "cost_usd": 0.25, "from_cache": 3,
-            "prompt_tokens": 700, "completion_tokens": 40,
+            "examples": len(verdicts) - skipped, "skipped": skipped, "not_judged": 0, "identical": 0,
+            "asked": len(lines) - 3, "from_cache": 3, "prompt_tokens": 700, "completion_tokens": 40,
+            "unparsed": sum(line.verdict.choice == "unparsed" for line in lines), "faults": {},
+            "cost_usd": 0.25,
         }  # fmt: skip
-        write_json(folder / "judge.json", {"name": "reference", "signature": signature, **counts})
-        return {"reference": name}
+        receipt = {"name": "reference", "signature": signature, "symmetric": False, **counts}
+        write_json(folder / "judge.json", receipt)
+        return {"reference": [{**comparison, "step": name}]}
 
     def rank(self, out: str = "rank") -> dict[str, Any]:
         folder = self.folder / out
@@ -374,8 +385,8 @@ class TestBoard:
 
     def test_keys(self, results: dict[str, Any]) -> None:
         assert set(results) == {
-            "schema", "suite", "data", "metrics", "judges", "candidates", "pairs", "findings",
-            "environment", "warnings",
+            "schema", "suite", "data", "metrics", "judges", "candidates", "pairs", "agreement", "neighbours",
+            "findings", "environment", "warnings",
         }  # fmt: skip
         assert results["data"]["eval_sha256"] == "ab" * 32
         assert results["data"]["eval_tokens"] == 70
@@ -398,11 +409,25 @@ class TestBoard:
         assert set(line) == {"id", "prompt", "reference", "answers", "verdicts"}
         assert list(line["answers"]) == ["base", "like-base", "middle", "best", "middle-too"]
         answer = line["answers"]["best"]
-        assert set(answer) == {"text", "error", "finish_reason", "tokens", "scores"}
+        assert set(answer) == {
+            "text", "error", "finish_reason", "tokens", "prompt_tokens", "cost_usd", "scores",
+        }  # fmt: skip
         assert set(answer["scores"]) == set(METRICS)
         assert line["verdicts"]["reference"]["best"] == [
-            {"candidate_first": True, "choice": "first", "reason": "because", "raw": "raw"},
-            {"candidate_first": False, "choice": "second", "reason": "because", "raw": "raw"},
+            {
+                "opponent": "base",
+                "candidate_first": True,
+                "choice": "first",
+                "reason": "because",
+                "raw": "raw",
+            },
+            {
+                "opponent": "base",
+                "candidate_first": False,
+                "choice": "second",
+                "reason": "because",
+                "raw": "raw",
+            },
         ]
 
 
@@ -427,8 +452,10 @@ class TestJudges:
             NO_DIFFERENCE,
         )
         assert rates["best"]["p_adjusted"] == pytest.approx(4 * rates["best"]["p_value"])
-        assert (rates["best"]["n"], rates["best"]["cost_usd"], rates["best"]["from_cache"]) == (40, 0.25, 3)
-        assert (rates["best"]["prompt_tokens"], rates["best"]["completion_tokens"]) == (700, 40)
+        assert rates["best"]["n"] == 40
+        receipt = results["judges"][0]["receipt"]
+        assert (receipt["cost_usd"], receipt["from_cache"], receipt["examples"]) == (1.0, 12, 160)
+        assert (receipt["prompt_tokens"], receipt["completion_tokens"]) == (2800, 160)
         assert results["judges"][0]["signature"].startswith("judge:reference")
 
     @pytest.mark.parametrize(("unreadable", "verdict"), [(3, "better"), (6, NO_DIFFERENCE)])
@@ -458,7 +485,7 @@ class TestJudges:
     def test_a_judge_without_a_word(self, tmp_path: Path, judged: Any, reason: str) -> None:
         results = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=judged)}).rank()
         row = by_name(results)["a"]
-        assert row["win_rates"]["reference"] == {"missing": reason}
+        assert row["win_rates"]["reference"]["missing"] == reason
         assert f"win rate by reference is missing: {reason}" in row["warnings"]
         assert row["status"] == "ok"
         assert "value" in row["scores"]["perplexity"]
@@ -470,7 +497,7 @@ class TestJudges:
         entries = {"base": base(), "a": Entry(0.5, judged=judged, unanswered=(0, 1))}
         row = by_name(World(tmp_path, entries).rank())["a"]
         assert (row["win_rates"]["reference"]["n"], row["win_rates"]["reference"]["skipped"]) == (38, 2)
-        assert "reference was not shown 2 pairs that lack an answer" in row["warnings"]
+        assert "2 pairs lack an answer, and reference could not judge them" in row["warnings"]
 
     def test_another_opponent_than_base(self, tmp_path: Path) -> None:
         judged = always("second", "first")
@@ -484,6 +511,190 @@ class TestJudges:
         assert rates["gpt"] == {}
         assert rates["base"]["reference"]["against"] == "gpt"
         assert rates["a"]["reference"]["verdict"] == "worse"
+
+
+class TestLines:
+    """verdicts.jsonl: every judgment with its two players, their lengths, and the seed."""
+
+    def test_a_line_has_both_players_and_their_lengths(self, usual: World, results: dict[str, Any]) -> None:
+        lines = list(iter_json_lines(usual.folder / "rank" / "verdicts.jsonl"))
+        assert len(lines) == results["judges"][0]["analysis"]["judgments"] == 2 * 4 * 40
+        line = next(line for line in lines if line["second"] == "best")
+        answers = {e["id"]: e["answers"] for e in usual.shown()}[line["example_id"]]
+        assert line == {
+            "judge": "reference", "example_id": "e0", "seed": 0, "first": "base", "second": "best",
+            "choice": "second", "preference": None, "fault": "", "control": "",
+            "first_chars": len(answers["base"]["text"]), "second_chars": len(answers["best"]["text"]),
+            "reason": "because", "raw": "raw",
+        }  # fmt: skip
+
+    def test_the_reference_answer_is_a_player(self, tmp_path: Path) -> None:
+        entries = {
+            "base": base(judged=always("tie", "tie")),
+            "a": Entry(0.5, judged=always("first", "second")),
+        }
+        world = World(tmp_path, entries, against="reference")
+        results = world.rank()
+        lines = list(iter_json_lines(tmp_path / "rank" / "verdicts.jsonl"))
+        line = next(line for line in lines if (line["first"], line["example_id"]) == ("reference", "e7"))
+        assert line["first_chars"] == len(world.examples[7].reference)
+        rates = {name: c["win_rates"]["reference"] for name, c in by_name(results).items()}
+        assert (rates["a"]["verdict"], rates["base"]["verdict"]) == ("better", NO_DIFFERENCE)
+        assert {v["opponent"] for v in world.shown()[0]["verdicts"]["reference"]["a"]} == {"reference"}
+
+    def test_seeds_are_apart_and_the_first_is_shown(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5, seeds=2, judged=always("first", "second"))}
+        world = World(tmp_path, entries)
+        results = world.rank()
+        lines = list(iter_json_lines(tmp_path / "rank" / "verdicts.jsonl"))
+        assert sorted({line["seed"] for line in lines}) == [0, 1]
+        assert len(world.shown()[0]["verdicts"]["reference"]["a"]) == 2
+        assert by_name(results)["a"]["win_rates"]["reference"]["pairs"] == 80
+
+    def test_controls_compare_nobody(self, tmp_path: Path) -> None:
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=always("first", "second"))})
+        path = world.inputs["judge a-0 reference"] / "verdicts.jsonl"
+        controls = [
+            Judgment("e0", True, Verdict("first"), "identical"),
+            Judgment("e0", True, Verdict("second"), "repeat"),
+        ]
+        write_jsonl(path, [*iter_json_lines(path), *controls])
+        results = world.rank()
+        assert results["judges"][0]["analysis"]["controls"] == {
+            "identical": {"n": 1, "ties": 0, "to_first": 1, "to_second": 0, "unparsed": 0},
+            "repeats": {"n": 1, "same": 0, "changed": 1},
+        }
+        assert by_name(results)["a"]["win_rates"]["reference"]["rules"]["average"]["value"] == 1.0
+        assert len(world.shown()[0]["verdicts"]["reference"]["a"]) == 2
+        lines = list(iter_json_lines(tmp_path / "rank" / "verdicts.jsonl"))
+        identical = next(line for line in lines if line["control"] == "identical")
+        assert identical["first_chars"] == identical["second_chars"]
+        assert any("preferred one of two identical answers in 1 of 1" in f for f in results["findings"])
+
+
+def robin(folder: Path, skills: dict[str, float], lost: tuple[str, str] | None = None) -> World:
+    """Everyone against everyone: the more skilled wins three prompts of four, `lost` could not be judged."""
+    world = World(folder, {name: Entry(skill, trained=name != "base") for name, skill in skills.items()})
+    world.params["judges"] = [{**world._judge_params(), "against": "all"}]
+    world.params["suite"]["rank_by"] = "reference"
+    met: list[str] = []
+    for candidate in world.params["candidates"]:
+        name = candidate["name"]
+        candidate["trials"][0]["judges"] = {
+            "reference": [
+                {"against": other, "seed": 0, "step": meeting(world, name, other, skills)}
+                if (name, other) != lost
+                else {"against": other, "seed": 0, "step": {"failure": "the server is gone"}}
+                for other in met
+            ]
+        }
+        met.append(name)
+    return world
+
+
+def meeting(world: World, name: str, other: str, skills: dict[str, float]) -> str:
+    better = skills[name] > skills[other]
+    entry = Entry(0, judged=lambda i: ("first", "second") if (i % 4 > 0) is better else ("second", "first"))
+    world.against = other
+    return str(world._judge(f"{name}-{other}", entry)["reference"][0]["step"])
+
+
+class TestRoundRobin:
+    SKILLS = {"base": 0.2, "a": 0.5, "b": 0.9, "c": 0.4}  # noqa: RUF012 - never changed
+
+    def test_ranks_come_from_the_judge(self, tmp_path: Path) -> None:
+        results = robin(tmp_path, self.SKILLS).rank()
+        rows = results["candidates"]
+        assert [(row["name"], row["rank"], row["group"]) for row in rows] == [
+            ("base", None, None), ("b", [1, 1], "a"), ("a", [2, 2], "b"), ("c", [3, 3], "c"),
+        ]  # fmt: skip
+        abilities = [row["player"] for row in results["judges"][0]["analysis"]["abilities"]]
+        assert abilities == ["b", "a", "c", "base"]
+        assert rows[1]["win_rates"]["reference"]["rules"]["average"]["value"] == pytest.approx(0.75)
+        assert rows[0]["win_rates"]["reference"]["verdict"] == "worse"
+        assert len(results["judges"][0]["pairs"]) == 6
+        assert [(n["first"], n["second"], n["verdict"]) for n in results["neighbours"]] == [
+            ("b", "a", "better"),
+            ("a", "c", "better"),
+        ]
+        assert results["findings"][0].startswith("Judge reference (likeness to the reference answer by chrF")
+        assert "most prefers b: it wins 75.0% [" in results["findings"][0]
+        assert "against the field, n = 40" in results["findings"][0]
+
+    def test_the_page_shows_it(self, tmp_path: Path) -> None:
+        world = robin(tmp_path, self.SKILLS)
+        world.rank()
+        page = render(tmp_path / "rank").read_text(encoding="utf-8")
+        for told in ("reference, against all others", "rank of all", "Head to head: win rate by reference"):
+            assert told in page
+
+    def test_a_pair_that_could_not_be_judged_costs_that_pair(self, tmp_path: Path) -> None:
+        results = robin(tmp_path, self.SKILLS, lost=("c", "b")).rank()
+        rates = {row["name"]: row["win_rates"]["reference"] for row in results["candidates"]}
+        assert rates["b"]["pairs"] == rates["c"]["pairs"] == 80
+        assert rates["a"]["pairs"] == 120
+        assert all(row["rank"] for row in results["candidates"][1:])
+
+
+class TestRankedByJudge:
+    """Against one opponent: by win rate, and two candidates are compared on the prompts that they share."""
+
+    def world(self, folder: Path, **judged: Judged) -> World:
+        entries = {"base": base(), **{name: Entry(0.5, judged=said) for name, said in judged.items()}}
+        return World(folder, entries, metrics=["perplexity"], rank_by="reference")
+
+    def test_order_ranks_and_neighbours(self, tmp_path: Path) -> None:
+        results = self.world(
+            tmp_path,
+            bad=always("second", "first"),
+            good=lambda i: ("first", "second") if i % 10 else ("second", "first"),
+            best=lambda i: ("first", "second") if i % 20 else ("second", "first"),
+        ).rank()
+        assert [(row["name"], row["rank"], row["group"]) for row in results["candidates"][1:]] == [
+            ("best", [1, 2], "a"), ("good", [1, 2], "a"), ("bad", [3, 3], "b"),
+        ]  # fmt: skip
+        first, second = results["neighbours"]
+        assert (first["first"], first["second"], first["verdict"]) == ("best", "good", NO_DIFFERENCE)
+        assert first["value"] == pytest.approx(0.05)
+        assert first["more_prompts"] > 40 > 0 < first["smallest_effect"]
+        assert (second["verdict"], second["more_prompts"]) == ("better", None)
+        assert results["findings"][1] == (
+            "good cannot be told apart from best: the order among them may be chance."
+        )
+
+    def test_too_many_unparsed_rank_nobody(self, tmp_path: Path) -> None:
+        results = self.world(
+            tmp_path,
+            a=lambda i: ("unparsed", "unparsed") if i < 6 else ("first", "second"),
+            b=lambda i: ("unparsed", "first") if i < 9 else ("first", "second"),
+        ).rank()
+        assert [(row["rank"], row["group"]) for row in results["candidates"]] == [(None, None)] * 3
+        assert results["findings"][0].startswith(
+            "No candidate is ranked, as this board is to be by the judge reference: 13.1% of 160 verdicts"
+        )
+        assert results["neighbours"] == []
+
+    def test_one_with_too_many_unparsed_has_no_rank(self, tmp_path: Path) -> None:
+        results = self.world(
+            tmp_path,
+            a=lambda i: ("unparsed", "unparsed") if i < 6 else ("first", "second"),
+            b=always("first", "second"),
+        ).rank()
+        assert [(row["name"], row["rank"]) for row in results["candidates"][1:]] == [
+            ("b", [1, 1]),
+            ("a", None),
+        ]
+
+    def test_a_failed_judge_ranks_nobody(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5, judged="the budget of $5.00 is spent"), "b": Entry(0.6)}
+        entries["b"].judged = entries["a"].judged
+        results = World(tmp_path, entries, rank_by="reference").rank()
+        assert [row["rank"] for row in results["candidates"]] == [None] * 3
+        assert results["findings"][:2] == [
+            "No candidate can be ranked by the judge reference, as this board is to be.",
+            "Judge reference has no word on a and b: the budget of $5.00 is spent.",
+        ]
+        assert render(tmp_path / "rank").is_file()
 
 
 class TestMissing:
@@ -568,16 +779,16 @@ class TestSeeds:
         scores = {(name, m): rows[name]["scores"][m] for name in "ab" for m in metrics}
         ends = ("value", "low", "high")
         for where, told in {
-            ("a", "perplexity"): (4.574015927333034, 3.789343179118658, 5.506721885891344),
-            ("a", "bleu"): (12.78624801955651, 7.776481975935277, 17.049504903691535),
+            ("a", "perplexity"): (4.574015927333034, 3.7591689138909907, 5.536811986005561),
+            ("a", "bleu"): (12.78624801955651, 7.524347070776741, 17.221892407017158),
             ("b", "exact_match"): (0.0, 0.0, 0.09180986822558392),
         }.items():
             assert [scores[where][end] for end in ends] == pytest.approx(told, rel=1e-9)
         rate = rows["a"]["win_rates"]["reference"]
-        assert [rate["rules"]["average"][end] for end in ends] == pytest.approx([0.5625, 0.44375, 0.675])
-        assert rate["p_value"] == pytest.approx(0.34306569343065696)
+        assert [rate["rules"]["average"][end] for end in ends] == pytest.approx([0.5625, 0.4375, 0.68125])
+        assert rate["p_value"] == pytest.approx(0.3454025387763977)
         pair = next(p for p in results["pairs"] if (p["metric"], p["a"], p["b"]) == ("bleu", "a", "b"))
-        told = (5.049640598311931, -1.653897166855298, 11.536245031524079, 0.14228577142285773)
+        told = (5.049640598311931, -2.012673966351041, 11.805592254154023, 0.14228577142285773)
         assert [pair[key] for key in (*ends, "p_value")] == pytest.approx(told, rel=1e-9)
 
     def test_intervals_are_by_prompt_over_the_mean_of_seeds(self, tmp_path: Path) -> None:
@@ -617,6 +828,10 @@ class TestSeeds:
                 assert b.pop(end) == pytest.approx(a.pop(end), abs=0.15 * width)
             for p in ("p_value", "p_adjusted"):
                 assert b.pop(p) == pytest.approx(a.pop(p), abs=0.02)
+            effect = a.pop("smallest_effect")
+            assert b.pop("smallest_effect") == pytest.approx(effect, rel=0.15)
+            assert b.pop("more_prompts") is None  # of several seeds it is no matter of prompts alone
+            assert a.pop("more_prompts") is None or a["verdict"] == NO_DIFFERENCE
             assert a == pytest.approx(b)
 
     def test_a_failed_seed_fails_the_candidate(self, tmp_path: Path) -> None:
@@ -826,20 +1041,19 @@ class TestTokenizers:
 
 class TestWords:
     def test_what_a_verdict_rests_on(self, tmp_path: Path) -> None:
-        """Significant, but with too many verdicts unread: p is not what keeps it from a win."""
+        """Significant, but with too many verdicts unread: one reason, and nobody is ranked."""
 
         def judged(i: int) -> tuple[str, str]:
             return ("unparsed", "unparsed") if i < 6 else ("first", "second")
 
         results = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=judged)}).rank()
         assert by_name(results)["a"]["win_rates"]["reference"]["p_adjusted"] < 0.05
-        assert (
-            "a is not to be told apart from base by reference (too many verdicts could not be read); paired, "
-            "n = 34, p after Holm's correction." in results["findings"]
-        )
+        (told,) = [finding for finding in results["findings"] if "could not be read" in finding]
+        assert told.startswith("Judge reference is not believed: 15.0% of 80 verdicts could not be read")
+        assert not any("by reference" in finding for finding in results["findings"])
 
     def test_findings(self, results: dict[str, Any]) -> None:
-        leader, ahead, groups, standings, judge, judged, scope = results["findings"]
+        leader, ahead, level, standings, judge, judged, place, spent, scope = results["findings"]
         best = by_name(results)["best"]
         score, gap = best["scores"]["perplexity"], best["differences"]["perplexity"]
         base_value = results["candidates"][0]["scores"]["perplexity"]["value"]
@@ -851,7 +1065,18 @@ class TestWords:
         )
         assert ahead == "best is ahead of every other candidate."
         second, third = (c["name"] for c in results["candidates"][2:4])
-        assert groups == f"These cannot be told apart: {second} and {third}."
+        pair = next(pair for pair in results["neighbours"] if pair["first"] == second)
+        assert level.startswith(f"{second} and {third} cannot be told apart (difference −")
+        assert level.endswith(
+            f"n = 40). About {fmt.about(pair['more_prompts'])} more prompts would be needed."
+        )
+        assert place.startswith(
+            "The place of an answer moves reference: of 160 pairs 25.0% flip to whatever stood first and 0.0%"
+        )
+        assert spent == (
+            "Judge reference took $1.00 for 308 verdicts (2,800 tokens sent, 160 received); 12 were known "
+            "before."
+        )
         assert not any("broken" in finding for finding in results["findings"])
         assert standings == (
             f"best, {second} and {third} are better than base by perplexity (p < 0.05); like-base is not to "
@@ -905,18 +1130,19 @@ class TestWords:
         )
 
     def test_groups_that_cannot_be_told_apart(self) -> None:
-        """In the order of their score, a is ahead; b is like c, c like d, but b is not like d."""
+        """In the order of their score a is ahead; d is like those before and behind, who are not alike."""
         metric = {"name": "m", "label": "m", "unit": "", "higher_is_better": True}
         rows = [
             {"name": name, "rank": rank, "scores": {"m": {"value": 1.0, "low": 0.5, "high": 2.0, "n": 9}},
              "differences": {}, "win_rates": {}, "failure": None, "training": None, "search": None,
-             "seeds": [0]}
-            for name, rank in (("base", None), ("a", [1, 1]), ("b", [2, 3]), ("c", [2, 4]), ("d", [3, 4]))
+             "seeds": [0], "answers": None}
+            for name, rank in (("base", None), ("a", [1, 1]), ("b", [2, 4]), ("c", [2, 4]), ("d", [2, 6]),
+                               ("e", [4, 6]), ("f", [4, 6]))
         ]  # fmt: skip
-        alike = ({"b", "c"}, {"c", "d"})
+        alike = [set(pair) for group in ("bcd", "def") for pair in itertools.combinations(group, 2)]
         pairs = [
             {"metric": "m", "a": x, "b": y, "verdict": NO_DIFFERENCE if {x, y} in alike else "a"}
-            for x, y in itertools.combinations("abcd", 2)
+            for x, y in itertools.combinations("abcdef", 2)
         ]
         board = {
             "suite": {"rank_by": "m"},
@@ -924,11 +1150,13 @@ class TestWords:
             "judges": [],
             "candidates": rows,
             "pairs": pairs,
+            "neighbours": [],
+            "agreement": None,
         }
         assert findings(board) == [
             "a has the best m (higher is better): 1.00 [0.50 – 2.00], n = 9.",
             "a is ahead of every other candidate.",
-            "These cannot be told apart: b and c; c and d.",
+            "These cannot be told apart: b, c and d; d, e and f.",
         ]
 
     def test_candidates_like_the_leader_are_named(self, tmp_path: Path) -> None:
@@ -993,21 +1221,6 @@ class TestWords:
         said = "7 of the eval examples repeat another's prompt; they count as independent"
         assert any(warning.startswith(said) for warning in warnings) == bool(repeats)
         assert sum("repeat" in warning for warning in warnings) == bool(repeats)
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        ({}, {"a": [1, 3], "b": [1, 3], "c": [1, 3]}),
-        ({("a", "b"): "a", ("a", "c"): "a", ("b", "c"): "b"}, {"a": [1, 1], "b": [2, 3], "c": [2, 3]}),
-        ({("a", "c"): "a"}, {"a": [1, 2], "b": [1, 3], "c": [2, 3]}),
-        ({("a", "base"): "b"}, {"a": [1, 3], "b": [1, 3], "c": [1, 3]}),
-    ],
-)
-def test_rank_intervals(verdicts: dict[tuple[str, str], str], expected: dict[str, list[int]]) -> None:
-    verdicts = {pair: NO_DIFFERENCE if pair == ("b", "c") else verdict for pair, verdict in verdicts.items()}
-    rows = [{"a": a, "b": b, "verdict": verdict} for (a, b), verdict in verdicts.items()]
-    assert rank_intervals(rows, ["a", "b", "c"]) == expected
 
 
 def test_a_metric_written_for_two_axes(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from harness.errors import PluginError
 from harness.protocols import option
 from harness.records import Completion, Example, Message, PluginSpec, Prediction, from_json, to_json
 
+JUDGES = ["gpt4", "human", "length", "local", "panel", "reference", "reward"]
 JUDGE = '''\
 """A module's docstring is not the plugin's."""
 
@@ -79,11 +80,11 @@ def test_plugins_are_known_without_being_imported(tmp_path: Path, write: Callabl
     write("raise RuntimeError('imported')")
     write("raise RuntimeError('imported')", name="_helper.py")
     beside = registry.known("judge", tmp_path)
-    assert names(beside) == ["gpt4", "reference", "shorter"]
+    assert names(beside) == [*JUDGES, "shorter"]
     assert beside[-1] == registry.Source(
         "shorter", str(tmp_path / "judges" / "shorter.py"), "beside the suite"
     )
-    assert names(registry.known("judge")) == ["gpt4", "reference"]
+    assert names(registry.known("judge")) == JUDGES
     assert "torch" in names(registry.known("backend"))
 
 
@@ -228,8 +229,12 @@ def test_a_broken_file_is_one_line(tmp_path: Path, write: Callable[..., Path], t
 
 
 NOT_FOUND = [
-    ("judge", "refrence", "unknown judge 'refrence'; did you mean 'reference'? known are gpt4, reference"),
-    ("judge", "xyz", "unknown judge 'xyz'; known are gpt4, reference"),
+    (
+        "judge",
+        "refrence",
+        "unknown judge 'refrence'; did you mean 'reference'? known are " + ", ".join(JUDGES),
+    ),
+    ("judge", "xyz", "unknown judge 'xyz'; known are " + ", ".join(JUDGES)),
     ("judge", "no.such:Judge", "judge no.such cannot be imported: ModuleNotFoundError: No module named 'no'"),
     (
         "evaluator",

@@ -193,12 +193,45 @@ def test_both_orders_and_their_reasons_stand_by_the_answer(reader: Reader, index
     page = reader.open(index)
     page.locator("[name=show]").select_option("flips")
     wait_for_hash(page, "show=")
-    verdict = page.locator(".example").first.locator(".verdict").nth(1)
+    verdict = page.locator(".example").first.locator(".side").nth(1).locator(".verdict").nth(1)
     assert verdict.locator(".label").inner_text() == "gpt4, against base flip"
     assert [order.split(" It keeps")[0] for order in verdict.locator(".order").all_inner_texts()] == [
         "shown first: win",
         "shown second: loss",
     ]
+
+
+def test_a_round_robin_shows_the_pair_from_both_sides(reader: Reader, index: Path) -> None:
+    page = reader.open(index, "#examples?a=qlora-r16&b=full")
+    turned = {"win": "loss", "loss": "win", "tie": "tie"}
+    sides = [
+        page.locator(".example")
+        .first.locator(".side")
+        .nth(side)
+        .locator(".verdict", has_text="local, against")
+        for side in (0, 1)
+    ]
+    labels = [side.locator(".label").inner_text() for side in sides]
+    assert labels == ["local, against full", "local, against qlora-r16"]
+    mine, theirs = ([str(text) for text in side.locator(".order strong").all_inner_texts()] for side in sides)
+    assert len(mine) == 2
+    assert [turned[outcome] for outcome in mine] == theirs[::-1]
+
+
+def test_the_tables_of_the_judges_have_heads_and_captions(browser: Any, index: Path) -> None:
+    """Also without JavaScript: a caption, heads with a scope, and as many cells in each row as heads."""
+    reader = Reader(browser, java_script_enabled=False)
+    tables = reader.open(index).locator("#judges table")
+    assert tables.count() >= 2 + 2 * 4
+    for table in tables.all():
+        assert table.locator("caption").count() == 1
+        assert table.locator("th:not([scope])").count() == 0
+        if table.locator("[rowspan]").count() == 0:
+            heads = table.locator("thead th").count()
+            for row in table.locator("tbody tr").all():
+                assert row.locator("th, td").count() == heads
+                assert row.locator("th[scope=row]").count() == 1
+    reader.context.close()
 
 
 @pytest.mark.parametrize("width", [1440, 768, 390])

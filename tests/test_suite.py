@@ -74,7 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "chat.jinja").write_text("{{ messages[0].content }}")
     (tmp_path / "broken.jinja").write_text("fine\n{% if %}")
     (tmp_path / "backends").mkdir()
-    (tmp_path / "backends" / "outputs.py").write_text(STAND_IN)
+    (tmp_path / "backends" / "stand_in.py").write_text(STAND_IN)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -358,8 +358,30 @@ def test_plugins_are_named_and_have_options(folder: Path) -> None:
     assert (judge.plugin.options, suite.rank_by) == ({"margin": 1}, "bleu-lc")
 
 
+def test_a_judge_can_rank_and_a_budget_holds_for_the_suite(folder: Path) -> None:
+    suite = load(SMALLEST + "judges: [reference, length]\nrank_by: length\nbudget_usd: 2.5\n")
+    assert (suite.rank_by, suite.budget_usd) == ("length", 2.5)
+
+
+def test_whom_a_judge_compares_with_and_how_often(folder: Path) -> None:
+    suite = load(
+        SMALLEST.replace("full: {}", "full: {}\n  reference: {backend: reference}")
+        + "judges: [{reference: {against: all, max_pairs: 90, controls: 5}}, {length: {against: reference}}]\n"
+    )
+    assert [(j.against, j.max_pairs, j.controls, j.symmetric) for j in suite.judges] == [
+        ("all", 90, 5, False),
+        ("reference", None, 0, True),
+    ]
+    assert candidate(suite, "reference").method is None
+
+
+def test_a_panel_names_its_members(folder: Path) -> None:
+    suite = load(SMALLEST + "judges: [length, reference, {panel: {judges: [reference, length]}}]\n")
+    assert [judge.members for judge in suite.judges] == [(), (), ("reference", "length")]
+
+
 def test_a_backend_that_stands_in_for_a_model_trains_nothing(folder: Path) -> None:
-    suite = load(SMALLEST + "  gpt: {backend: outputs, model: gpt-4o}\ntraining: {learning_rate: 1e-4}\n")
+    suite = load(SMALLEST + "  gpt: {backend: stand_in, model: gpt-4o}\ntraining: {learning_rate: 1e-4}\n")
     stand_in = candidate(suite, "gpt")
     assert (stand_in.method, stand_in.training) == (None, {"per_device_eval_batch_size": 8})
     assert stand_in.model == ModelRef("gpt-4o", "main")
@@ -504,8 +526,9 @@ def test_a_file_that_cannot_be_read_is_one_line(folder: Path) -> None:
 TORCH_KEYS = sorted(KEYS | READ_BY_HARNESS)
 NAMES = "use letters, digits, '.', '_' and '-', the first a letter or digit"
 METHODS_LINE = f"backend 'torch' trains {', '.join(sorted(METHODS))}"
-EVALUATORS_LINE = (
-    "known are bits_per_byte, bleu, chrf, exact_match, hf_evaluate, perplexity, rouge_l, token_accuracy"
+EVALUATORS_LINE, JUDGES_LINE, BACKENDS_LINE = (
+    "known are " + ", ".join(sorted([*more, *(source.name for source in registry.known(kind))]))
+    for kind, more in (("evaluator", ()), ("judge", ()), ("backend", ("stand_in",)))
 )
 
 # (what is changed in SMALLEST: old -> new, or lines to append; the whole message)
@@ -1042,11 +1065,18 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         PluginError,
         "5:22: evaluators.0.bleu.lowercase: expected bool, got the number 1",
     ),
-    ("rank_by: bleurt", SuiteError, "5:1: rank_by: no evaluator 'bleurt'; did you mean 'bleu'?"),
+    ("rank_by: bleurt", SuiteError, "5:1: rank_by: no evaluator or judge 'bleurt'; did you mean 'bleu'?"),
+    (
+        "evaluators: [{bleu: {name: both}}]\njudges: [{reference: {name: both}}]\nrank_by: both",
+        SuiteError,
+        "7:1: rank_by: 'both' is an evaluator and a judge; give one of them another by name: in its options",
+    ),
+    ("budget_usd: -1", SuiteError, "5:1: budget_usd: must be at least 0, got -1"),
+    ("budget: 3", SuiteError, "5:1: budget: unknown key; did you mean 'budget_usd'?"),
     (
         "judges: [gpt5]",
         PluginError,
-        "5:10: judges.0: unknown judge 'gpt5'; did you mean 'gpt4'? known are gpt4, reference",
+        f"5:10: judges.0: unknown judge 'gpt5'; did you mean 'gpt4'? {JUDGES_LINE}",
     ),
     (
         "judges: [{reference: {against: ful}}]",
@@ -1059,20 +1089,83 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         "5:23: judges.0.reference.max_prompts: must be at least 1, got 0",
     ),
     (
+        "judges: [{reference: {max_pairs: 9}}]",
+        SuiteError,
+        "5:23: judges.0.reference.max_pairs: is for a round robin, and this judge compares with one opponent; "
+        "write max_prompts, or against: all",
+    ),
+    (
+        "judges: [{reference: {controls: -1}}]",
+        SuiteError,
+        "5:23: judges.0.reference.controls: must be at least 0, got -1",
+    ),
+    (
+        "judges: [{length: {controls: 5}}]",
+        SuiteError,
+        "5:20: judges.0.length.controls: this judge sees no order and has no noise; leave it out",
+    ),
+    (
+        "judges: [length, reference, {panel: {judges: [length, reference], controls: 5}}]",
+        SuiteError,
+        "5:67: judges.2.panel.controls: this judge combines the verdicts of others; leave it out",
+    ),
+    (
+        "judges: [length, {panel: {judges: [length, referense]}}]",
+        SuiteError,
+        "5:19: judges.1.panel: combines 'referense', which is no judge beside it; known are length",
+    ),
+    (
+        "judges: [length, {reference: {max_prompts: 9}}, {panel: {judges: [length, reference]}}]",
+        SuiteError,
+        "5:50: judges.2.panel: has max_prompts: null, its member 'reference' has 9; compare the same pairs with both",
+    ),
+    (
+        "judges: [length, reference, {panel: {judges: [length, reference], against: reference}}]",
+        SuiteError,
+        "5:30: judges.2.panel: has against: reference, its member 'length' has base; "
+        "compare the same pairs with both (and 1 more)",
+    ),
+    (
+        "judges: [length, {panel: {judges: [length, b], name: a}}, {panel: {judges: [length, a], name: b}}]",
+        SuiteError,
+        "5:19: judges.1.panel: combines 'b', which combines 'a'; leave one of them out of the other (and 1 more)",
+    ),
+    (
+        "judges: [{panel: {judges: [panel, panel2]}}]",
+        SuiteError,
+        "5:11: judges.0.panel: combines 'panel', which combines 'panel'; "
+        "leave one of them out of the other (and 1 more)",
+    ),
+    (
+        "judges: [{panel: {judges: [length]}}]",
+        PluginError,
+        "5:11: judges.0.panel: judge 'panel' refuses its options: judges names two or more judges, each once",
+    ),
+    (
+        ("full: {}", "all: {}"),
+        SuiteError,
+        "4:3: candidates.all: 'all' stands for all candidates in a judge's against; choose another name",
+    ),
+    (
+        ("full: {}", "reference: {}"),
+        SuiteError,
+        "4:3: candidates.reference: 'reference' means the examples' reference answers; "
+        "choose another name, or backend: reference",
+    ),
+    (
         "backend: trol",
         PluginError,
-        "5:1: backend: unknown backend 'trol'; did you mean 'trl'? "
-        "known are llamafactory, outputs, torch, trl, unsloth",
+        f"5:1: backend: unknown backend 'trol'; did you mean 'trl'? {BACKENDS_LINE}",
     ),
     (
-        ("full: {}", "full: {backend: outputs, method: lora}"),
+        ("full: {}", "full: {backend: stand_in, method: lora}"),
         SuiteError,
-        "4:28: candidates.full.method: backend 'outputs' trains nothing; leave it out",
+        "4:29: candidates.full.method: backend 'stand_in' trains nothing; leave it out",
     ),
     (
-        ("full: {}", "full: {backend: outputs, training: {learning_rate: 1}}"),
+        ("full: {}", "full: {backend: stand_in, training: {learning_rate: 1}}"),
         SuiteError,
-        "4:39: candidates.full.training.learning_rate: backend 'outputs' does not honour 'learning_rate'; "
+        "4:40: candidates.full.training.learning_rate: backend 'stand_in' does not honour 'learning_rate'; "
         "it honours per_device_eval_batch_size",
     ),
     # seeds
@@ -1303,6 +1396,8 @@ def documented(repo: Path, heading: str) -> dict[str, str]:
 
 
 BACKENDS = {name: registry.find("backend", name).cls for name in ("torch", "trl", "unsloth", "llamafactory")}
+STAND_INS = {"constant", "openai", "outputs", "reference"}
+"""Backends that train nothing."""
 
 
 def honoured_by(key: str) -> str:
@@ -1325,7 +1420,7 @@ def test_the_readme_names_who_honours_each_training_key(repo: Path) -> None:
 
 
 def test_the_readme_has_every_backend_with_its_methods_and_who_takes_a_launch(repo: Path) -> None:
-    assert {source.name for source in registry.known("backend")} == BACKENDS.keys()
+    assert {source.name for source in registry.known("backend")} == BACKENDS.keys() | STAND_INS
     text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]+) \|[^|]*\|[^|]*\|$", text, re.MULTILINE))
     for name, backend in BACKENDS.items():

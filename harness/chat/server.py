@@ -1,173 +1,290 @@
 """A server that speaks OpenAI's chat completions, for plugins that ask one.
 
-It keeps three promises for them: the key comes from OPENAI_API_KEY and is found nowhere else; whatever
-the server does wrong becomes one line of StageError; all threads share one client, made at the first
-request.
+It keeps these promises for them: the key comes from OPENAI_API_KEY and is found nowhere else; whatever the
+server does wrong becomes one line of StageError; a reply that was paid for is kept the moment it arrives
+and never asked for again; no more is spent than the budget of whoever lent it an account.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import os
-import threading
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from contextlib import nullcontext
+from typing import Any
 
-from harness.errors import PluginError, StageError
+from harness.chat.client import REACH_SECONDS, Client, Trouble
+from harness.chat.parameters import adjusted, learned
+from harness.chat.prices import FREE, Price, listed_price, read_price
+from harness.chat.purse import Purse
+from harness.chat.replies import (
+    NO_REPLY,
+    Reply,
+    RequestRejected,
+    Tokens,
+    read_reply,
+    tokens_expected,
+    tokens_used,
+)
+from harness.chat.throttle import Throttle
+from harness.errors import PluginError
+from harness.fences import well_formed
+from harness.ledger import Account
+from harness.store import digest
 
-if TYPE_CHECKING:
-    from openai import APIError, OpenAI
-
-OPENAI = "https://api.openai.com/v1"
-REACH_SECONDS = 10.0
-REFUSALS = {
-    "content_filter": "refused: the server's content filter stops the request",
-    "context_length_exceeded": "too long: the request exceeds the model's context",
-}
-"""Error codes that are about the content of one request: the next one may well succeed."""
-
-
-class RequestRefused(Exception):  # noqa: N818 - the event is the name
-    """The server takes requests, but not this one, because of what it holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A chat completion. `calls` are the functions called, each as (name, arguments as they came)."""
-
-    text: str
-    calls: tuple[tuple[str, str], ...]
-    refusal: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
+LONGEST_REPLY = 1024
+"""Tokens that a reply is expected to have at most where the request does not say."""
 
 
 class ChatServer:
     """The server at `base_url`; None is the one that OPENAI_BASE_URL names, or OpenAI itself.
 
-    `timeout` is in seconds; `max_retries` counts attempts after a timeout, a lost connection, 408, 409,
-    429 or 5xx. Waits double from 0.5 to 8 seconds; a Retry-After of up to two minutes is obeyed.
+    `timeout` is in seconds; `max_retries` counts attempts after a timeout, a lost connection, 408, 409, 429,
+    5xx or an answer that is no completion. Waits double from 0.5 to 30 seconds; a Retry-After of up to ten
+    minutes is obeyed by all threads. `concurrency` requests are in flight at most, fewer while the server
+    says that it has too much to do. `price` is in USD per million tokens.
+
+    Any number of threads may use it, but it must not be used across a fork.
     """
 
-    def __init__(self, base_url: str | None, *, timeout: float, max_retries: int) -> None:
-        self.url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        self.timeout, self.max_retries = timeout, max_retries
-        self._lock = threading.Lock()
-        self._client: OpenAI | None = None
+    def __init__(
+        self,
+        base_url: str | None,
+        *,
+        timeout: float,
+        max_retries: int,
+        concurrency: int = 8,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        price: Mapping[str, float] | None = None,
+    ) -> None:
+        if timeout <= 0 or concurrency < 1 or max_retries < 0:
+            raise ValueError("timeout and concurrency must be positive, max_retries not negative")
+        if any(limit is not None and limit < 1 for limit in (requests_per_minute, tokens_per_minute)):
+            raise ValueError("requests_per_minute and tokens_per_minute must be positive")
+        self._throttle = Throttle(concurrency, requests_per_minute, tokens_per_minute)
+        self.client = Client(base_url, timeout=timeout, max_retries=max_retries, throttle=self._throttle)
+        self._price = None if price is None else read_price(price, self.client.host)
+        self._account: Account | None = None
+        self._purse: Purse | None = None
+        self._notes: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         """The server's address, without a password that may stand in it."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        return self.client.name
+
+    @property
+    def url(self) -> str:
+        """The server's address as it is asked."""
+        return self.client.url
+
+    @property
+    def account(self) -> Account | None:
+        """What was lent last, or None."""
+        return self._account
 
     def preflight(self) -> None:
         """PluginError where the address is none, or where it needs a key and there is none."""
-        if urlsplit(self.url).scheme not in ("http", "https"):
-            fix = "an address begins with http:// or https://"
-            raise PluginError(f"there can be no chat server at '{self.url}'", fix=fix)
-        if not _key() and not self._is_local():
-            what = f"{self.name} needs a key, and OPENAI_API_KEY is not set"
-            raise PluginError(what, fix="export it, or set base_url to a server on this machine")
+        self.client.preflight()
 
     def reach(self) -> None:
         """StageError where the server does not answer or refuses the key; asks for its models, not for words.
 
         A server that does not list its models has answered all the same.
         """
-        import openai
-
-        client = self._open().with_options(max_retries=0, timeout=min(self.timeout, REACH_SECONDS))
-        try:
-            client.models.with_raw_response.list()
-        except openai.APIStatusError as error:
-            if error.status_code in (401, 403) or error.status_code in (500, 502, 503, 504):
-                raise StageError(self._described(error, retries=0)) from None
-        except openai.APIError as error:
-            raise StageError(self._described(error, retries=0)) from None
-
-    def complete(self, request: Mapping[str, Any]) -> Reply:
-        """The server's reply to the body of a request; RequestRefused, or StageError if there is none."""
-        import openai
-
-        try:
-            response = self._open().chat.completions.with_raw_response.create(**request)
-        except openai.APIError as error:
-            # `from None`: what the client knows of its request must not reach a traceback.
-            if error.code in REFUSALS:
-                raise RequestRefused(REFUSALS[error.code]) from None
-            raise StageError(self._described(error)) from None
-        try:
-            # Read from the JSON itself: the client builds its records without validating them.
-            return _reply(json.loads(response.content))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            start = self.redacted(response.text)[:200]
-            raise StageError(f"{self.name} sent no chat completion but {start!r}") from None
+        answer = self.client.once(lambda client: client.models.with_raw_response.list(), REACH_SECONDS)
+        if isinstance(answer, Trouble) and answer.status in (None, 401, 403, 500, 502, 503, 504):
+            raise self.client.failure(answer)
 
     def redacted(self, text: str) -> str:
         """`text` without the key: some servers send it back in what they say."""
-        return text.replace(_key(), "[OPENAI_API_KEY]") if _key() else text
+        return self.client.redacted(text)
 
-    def _open(self) -> OpenAI:
-        from openai import OpenAI
+    def lend(self, account: Account) -> None:
+        """From now on replies are kept in this ledger, nothing is asked twice, and the budget is held."""
+        self._account, self._purse = account, Purse(account)
 
-        with self._lock:
-            if self._client is None:
-                self.preflight()
-                self._client = OpenAI(
-                    api_key=_key() or "none",  # a server on this machine asks for none; the client does
-                    base_url=self.url,
-                    timeout=self.timeout,
-                    max_retries=self.max_retries,
-                )
-                # Its connections go with this object, not whenever the client's own cycles are collected.
-                weakref.finalize(self, self._client.close)
-            return self._client
+    def complete(self, request: Mapping[str, Any], *, sample: int = 0) -> Reply:
+        """The server's reply to the body of a request: from the ledger if it is there, else asked for.
 
-    def _is_local(self) -> bool:
-        host = urlsplit(self.url).hostname or ""
+        `sample` tells equal requests apart that are to be answered anew. Raises RequestRefused where this
+        request cannot be answered because of what it holds, RequestRejected where its form is not taken,
+        BudgetExhausted before more is spent than may be, StageError where there is no answer.
+        """
+        account = self._account
+        if account is None:
+            body = self._answer(request)
+            return read_reply(body, cost_usd=self.cost(request, body))
+        key = self.key(request, sample)
+        known = self.known(request, sample)
+        if known is not None:
+            return known
+        with account.ledger.claim(key):
+            return self.known(request, sample) or self._bought(request, key)
+
+    def key(self, request: Mapping[str, Any], sample: int = 0) -> str:
+        """What a reply is kept under: it says all that the reply depends on."""
+        return digest([self.name, request, sample])
+
+    def known(self, request: Mapping[str, Any], sample: int = 0) -> Reply | None:
+        """The reply in the ledger, or None."""
+        kept = self._account.ledger.reply(self.key(request, sample)) if self._account else None
+        if kept is None:
+            return None
+        body, usd = kept["completion"], kept["cost_usd"]
+        return read_reply(body, cost_usd=self.cost(request, body) if usd is None else usd, from_ledger=True)
+
+    def keep(
+        self,
+        key: str,
+        request: Mapping[str, Any],
+        body: Mapping[str, Any],
+        *,
+        batch: bool = False,
+        account: str = "",
+    ) -> Reply:
+        """Put a completion that was paid for into the ledger, with what it cost; needs an account.
+
+        `account` names who paid, where it is not the one that was lent.
+        """
+        assert self._account is not None
+        usd, tokens = self.cost(request, body, batch=batch), _took(request, body)
+        ledger = self._account.ledger
+        with ledger.transaction():
+            kept = ledger.add_reply(key, {"completion": body, "cost_usd": usd})
+            ledger.spend(
+                account or self._account.name,
+                key,
+                usd=usd,
+                prompt_tokens=tokens.prompt,
+                completion_tokens=tokens.completion,
+            )
+        return read_reply(kept["completion"], cost_usd=usd)
+
+    def price_of(self, model: str) -> Price | None:
+        """The option's price, else the table's, else nothing for a server on this machine, else unknown."""
+        listed = self._price or listed_price(self.client.host, model)
+        return FREE if listed is None and self.client.is_local() else listed
+
+    def require_price(self, model: str) -> None:
+        """PluginError where no price is known, so that no budget could be held."""
+        if self.price_of(model) is None:
+            what = (
+                f"no price is known for the model '{model}' at {self.name}, so that budget_usd cannot be held"
+            )
+            raise PluginError(what, fix="set price: {input: ..., output: ...} in USD per million tokens")
+
+    def budget_left(self) -> float | None:
+        """USD that may still be spent, None for any amount; BudgetExhausted where there is nothing left."""
+        return None if self._purse is None else self._purse.left()
+
+    def cost(
+        self, request: Mapping[str, Any], body: Mapping[str, Any], *, batch: bool = False
+    ) -> float | None:
+        """USD for a completion; None where the price is not known."""
+        price = self.price_of(str(request.get("model")))
+        return None if price is None else price.cost(_took(request, body), batch=batch)
+
+    def expected_cost(self, request: Mapping[str, Any], *, batch: bool = False) -> float | None:
+        """USD that a request will cost at most, by a guess; None where the price is not known."""
+        price = self.price_of(str(request.get("model")))
+        return None if price is None else price.cost(tokens_expected(request, LONGEST_REPLY), batch=batch)
+
+    def capability(self, model: str) -> str | None:
+        """The channel that was remembered for a model, or None."""
+        return self._note("capability", model)
+
+    def remember_capability(self, model: str, channel: str) -> None:
+        """Remember by which channel a model gives its verdict: in the ledger, if one was lent."""
+        self._set_note("capability", model, channel)
+
+    def adjustments(self, model: str) -> dict[str, str | None]:
+        """Parameters that the model refuses -> the name it takes instead, or None where it is left out."""
+        adjusted: dict[str, str | None] = json.loads(self._note("parameters", model) or "{}")
+        return adjusted
+
+    def adjusted(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as its model takes it, and as UTF-8 can hold it."""
+        return _encodable(adjusted(request, self.adjustments(str(request.get("model")))))
+
+    def learn(self, request: Mapping[str, Any], rejected: RequestRejected) -> bool:
+        """Whether a rejection says which parameter to rename or leave out; remembered for the model."""
+        model = str(request.get("model"))
+        adjustments = learned(request, self.adjustments(model), rejected)
+        if adjustments is not None:
+            self._set_note("parameters", model, json.dumps(adjustments))
+        return adjustments is not None
+
+    def read_completion(self, text: str) -> dict[str, Any] | Trouble:
+        """The JSON of a chat completion, without the key; a Trouble where the text is none."""
         try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+            body = json.loads(text)
+            written = json.dumps(body)
+            if (clean := self.redacted(written)) != written:
+                body = json.loads(clean)
+            read_reply(body)
+        except NO_REPLY:
+            return self.client.unusable("no chat completion", text)
+        found: dict[str, Any] = body
+        return found
 
-    def _described(self, error: APIError, retries: int | None = None) -> str:
-        status: int | None = getattr(error, "status_code", None)
-        retried = status is None or status in (408, 409, 429) or status >= 500
-        count = self.max_retries if retries is None else retries
-        tries = f" after {count} retries" if retried and count else ""
-        said = " ".join(self.redacted(str(error)).split())[:300]
-        advice = "; check OPENAI_API_KEY" if status in (401, 403) else ""
-        return f"{self.name} gave no answer{tries}: {said}{advice}"
+    def _bought(self, request: Mapping[str, Any], key: str) -> Reply:
+        assert self._purse is not None
+        if self._purse.account.budget_usd is not None:
+            self.require_price(str(request.get("model")))
+        expected = self.expected_cost(request)
+        with self._purse.reserved(expected) if expected else nullcontext():
+            return self.keep(key, request, self._answer(request))
+
+    def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of the server's reply; a parameter that the model refuses by name is changed once."""
+        tokens = tokens_expected(request, LONGEST_REPLY)
+        while True:
+            sent = self.adjusted(request)
+            try:
+                return self.client.ask(
+                    lambda client: client.post("/chat/completions", body=sent, cast_to=str),  # noqa: B023
+                    self.read_completion,
+                    tokens=tokens.prompt + tokens.completion,
+                    used=_total,
+                )
+            except RequestRejected as rejected:
+                # Another thread may have learnt the same while this request was on its way.
+                if not self.learn(request, rejected) and self.adjusted(request) == sent:
+                    raise
+
+    def _note(self, kind: str, model: str) -> str | None:
+        key = f"{kind}|{self.name}|{model}"
+        if key not in self._notes and self._account is not None:
+            noted = self._account.ledger.note(key)
+            if noted is not None:
+                self._notes[key] = noted
+        return self._notes.get(key)
+
+    def _set_note(self, kind: str, model: str, text: str) -> None:
+        key = f"{kind}|{self.name}|{model}"
+        self._notes[key] = text
+        if self._account is not None:
+            self._account.ledger.set_note(key, text)
 
 
-def _key() -> str:
-    return os.environ.get("OPENAI_API_KEY", "").strip()
+def _total(body: Mapping[str, Any]) -> int | None:
+    used = tokens_used(body)
+    return None if used is None else used.prompt + used.completion
 
 
-def _reply(body: Any) -> Reply:
-    """The first choice of a chat completion; any lookup error where the body is none."""
-    choice = body["choices"][0]
-    message, usage = choice["message"], body.get("usage") or {}
-    functions = [call.get("function") or {} for call in message.get("tool_calls") or []]
-    return Reply(
-        _text(message.get("content")),
-        tuple((str(f.get("name")), _text(f.get("arguments"))) for f in functions),
-        _text(message.get("refusal")),
-        str(choice.get("finish_reason")),
-        int(usage.get("prompt_tokens") or 0),
-        int(usage.get("completion_tokens") or 0),
-    )
+def _took(request: Mapping[str, Any], body: Mapping[str, Any]) -> Tokens:
+    """The tokens that the server counted; where it counts none, four characters a token."""
+    used = tokens_used(body)
+    if used is not None:
+        return used
+    message = body["choices"][0]["message"]
+    return Tokens(tokens_expected(request, LONGEST_REPLY).prompt, len(json.dumps(message)) // 4)
 
 
-def _text(value: Any) -> str:
-    """A text; some servers send arguments as an object, others content as a list of parts."""
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "replace").decode()  # JSON can hold lone surrogates, UTF-8 cannot
+def _encodable(request: dict[str, Any]) -> dict[str, Any]:
+    """The request without lone surrogates, which a text from elsewhere may hold and UTF-8 may not."""
+    text = json.dumps(request, ensure_ascii=False)
+    clean = well_formed(text)
+    sent: dict[str, Any] = request if clean == text else json.loads(clean)
+    return sent

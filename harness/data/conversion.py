@@ -101,8 +101,7 @@ def _nothing_usable(loaded: Loaded) -> DataError:
 
 def to_example(row: Row, layout: Layout) -> Example:
     """The row as an Example; Unusable says why it is none."""
-    values = {ours: row.get(theirs) for ours, theirs in layout.columns.items()}
-    turns = _with_system(list(TURNS[layout.format](values)), values)
+    turns = conversation(row, layout)
     while turns and turns[-1].role != "assistant":
         turns.pop()
     if not turns:
@@ -116,6 +115,12 @@ def to_example(row: Row, layout: Layout) -> Example:
         return make_example(prompt, answer.content)
     except UnicodeEncodeError:
         raise Unusable("text with a lone surrogate") from None
+
+
+def conversation(row: Row, layout: Layout) -> list[Message]:
+    """All turns of a row, behind one system message where there is any; Unusable where it has none."""
+    values = {ours: row.get(theirs) for ours, theirs in layout.columns.items()}
+    return _with_system(list(TURNS[layout.format](values)), values)
 
 
 def _alpaca(values: Mapping[str, Any]) -> Iterator[Message]:

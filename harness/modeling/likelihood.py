@@ -36,8 +36,27 @@ class TokenLosses:
     row: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class TargetLogits:
+    """One entry for each target of a batch, in row-major order: what predicts it, and where it stands.
+
+    `logits` is (targets, vocabulary), in the model's dtype; `expected` is the target's id, `row` its row.
+    """
+
+    logits: torch.Tensor
+    expected: torch.Tensor
+    row: torch.Tensor
+
+
 def token_losses(model: nn.Module, batch: Batch) -> TokenLosses:
-    """Teacher-forced losses of every target in `batch`.
+    """Teacher-forced losses of every target in `batch`. Raises as `target_logits` does."""
+    targets = target_logits(model, batch)
+    correct = targets.logits.detach().argmax(dim=-1) == targets.expected
+    return TokenLosses(_cross_entropy(targets.logits, targets.expected), correct, targets.row)
+
+
+def target_logits(model: nn.Module, batch: Batch) -> TargetLogits:
+    """The logits that predict the targets of `batch`, by one forward pass.
 
     Works through PEFT wrappers and on quantised models. Raises StageError if the model does not
     compute its logits by one call of its output embedding.
@@ -54,9 +73,7 @@ def token_losses(model: nn.Module, batch: Batch) -> TokenLosses:
         raise StageError(
             f"{type(model).__name__} called its output embedding {len(calls)} times instead of once"
         )
-    logits = output.logits.squeeze(0)
-    expected = batch.input_ids[row, column + 1]
-    return TokenLosses(_cross_entropy(logits, expected), logits.detach().argmax(dim=-1) == expected, row)
+    return TargetLogits(output.logits.squeeze(0), batch.input_ids[row, column + 1], row)
 
 
 def _cross_entropy(logits: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:

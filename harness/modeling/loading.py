@@ -43,7 +43,7 @@ transformers_logging.disable_progress_bar()
 
 def load_tokenizer(model: ModelRef) -> PreTrainedTokenizerBase:
     """The tokenizer of `model`; ModelError if it has none or it cannot be read."""
-    return _one_line(
+    return in_one_line(
         model,
         "its tokenizer cannot be loaded",
         lambda: AutoTokenizer.from_pretrained(model.name_or_path, revision=model.revision),
@@ -52,7 +52,7 @@ def load_tokenizer(model: ModelRef) -> PreTrainedTokenizerBase:
 
 def load_config(model: ModelRef) -> PretrainedConfig:
     """The configuration of `model`; ModelError if it has none or it cannot be read."""
-    return _one_line(
+    return in_one_line(
         model,
         "its configuration cannot be loaded",
         lambda: AutoConfig.from_pretrained(
@@ -81,7 +81,7 @@ def load_model(
     asked = (
         {} if own or not quantization else {"quantization_config": _quantization_config(quantization, dtype)}
     )
-    loaded, report = _one_line(
+    loaded, report = in_one_line(
         model,
         "it cannot be loaded",
         lambda: AutoModelForCausalLM.from_pretrained(
@@ -95,13 +95,16 @@ def load_model(
             output_loading_info=True,
         ),
     )
-    # transformers would only log that it made weights up.
-    if invented := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"its weights lack {len(invented)} tensors, {invented[0]} first", where=_shown(model)
-        )
+    require_all_weights(model, report)
     _require_whole_head(loaded)
     return loaded
+
+
+def require_all_weights(model: ModelRef, report: Mapping[str, Any]) -> None:
+    """ModelError if a loading report names missing tensors, which transformers makes up and only logs."""
+    if invented := sorted(report["missing_keys"]):
+        what = f"its weights lack {len(invented)} tensors, {invented[0]} first"
+        raise ModelError(what, where=shown_name(model))
 
 
 def load_skeleton(model: ModelRef, quantization: Mapping[str, Any] | None = None) -> PreTrainedModel:
@@ -123,7 +126,7 @@ def load_skeleton(model: ModelRef, quantization: Mapping[str, Any] | None = None
             _without_codes(skeleton)
         return skeleton
 
-    built: PreTrainedModel = _one_line(model, "it cannot be built", build)
+    built: PreTrainedModel = in_one_line(model, "it cannot be built", build)
     _require_whole_head(built)
     return built
 
@@ -161,7 +164,7 @@ def _causal_config(model: ModelRef) -> PretrainedConfig:
     config = load_config(model)
     if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", True):
         what = f"{config.model_type} reads in both directions: it would see the tokens it is to predict"
-        raise ModelError(what, where=_shown(model), fix="choose a causal language model")
+        raise ModelError(what, where=shown_name(model), fix="choose a causal language model")
     return config
 
 
@@ -175,11 +178,12 @@ def _quantization_config(options: Mapping[str, Any], dtype: torch.dtype) -> Bits
     return BitsAndBytesConfig(**{"bnb_4bit_compute_dtype": dtype, **options})
 
 
-def _one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
+def in_one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
+    """What `load` gives; ModelError that names the model and says `what` failed, and why."""
     # The libraries below raise these for a missing folder, an unknown architecture, a torn weight
     # file, weights that are pickled, or an option out of range.
     try:
-        with memory_errors_explained(f"loading {_shown(model)}", "free memory, or take a smaller model"):
+        with memory_errors_explained(f"loading {shown_name(model)}", "free memory, or take a smaller model"):
             return load()
     except (
         OSError,
@@ -191,17 +195,17 @@ def _one_line(model: ModelRef, what: str, load: Callable[[], T]) -> T:
         RuntimeError,
         safetensors.SafetensorError,
     ) as error:
-        raise ModelError(f"{what}: {_told(error, model)}", where=_shown(model)) from error
+        raise ModelError(f"{what}: {_told(error, model)}", where=shown_name(model)) from error
 
 
-def _shown(model: ModelRef) -> str:
+def shown_name(model: ModelRef) -> str:
     """The model's Hub id, or its folder's name: the board is read on other machines."""
     path = Path(model.name_or_path)
     return path.name if path.is_absolute() else model.name_or_path
 
 
 def _told(error: Exception, model: ModelRef) -> str:
-    return first_line(error).replace(model.name_or_path, _shown(model))
+    return first_line(error).replace(model.name_or_path, shown_name(model))
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

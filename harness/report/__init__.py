@@ -1,6 +1,6 @@
 """results.json -> what people read: one HTML page, Markdown, CSV, and the board in a terminal.
 
-Everything here is a pure function of `results.json` and `examples.jsonl`: no date, no path of the
+What is rendered is a pure function of `results.json` and `examples.jsonl`: no date, no path of the
 machine, so that a page rendered twice is the same page. Model output reaches it and is hostile:
 see `text.py` for the rules that keep it text.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["render", "terminal"]
+__all__ = ["render", "reread", "terminal"]
 
 
 def render(folder: Path) -> Path:
@@ -26,6 +26,16 @@ def render(folder: Path) -> Path:
     from harness.report.files import write_report
 
     return write_report(folder)
+
+
+def reread(folder: Path, suite_folder: Path | None = None) -> list[str]:
+    """Read the judges' old replies in `folder` again and rewrite its results; see harness.report.reparse.
+
+    Returns what came of it, a line for each judge. The page has then to be rendered.
+    """
+    from harness.report.reparse import reparse
+
+    return [str(told) for told in reparse(folder, suite_folder)]
 
 
 def terminal(results: Mapping[str, Any], *, width: int) -> RenderableType:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from harness import format as fmt
 from harness.report.text import ellipsis, one_line
+from harness.stages.verdicts import EVERYONE
 
 Json = Mapping[str, Any]
 ColumnKind = Literal["score", "win rate", "cost"]
@@ -105,12 +106,16 @@ def quality_columns(results: Json) -> list[Column]:
     """The metric (or judge) that ranks first, then the judges' win rates, then the other metrics."""
     metrics = metric_columns(results)
     judges = [
-        Column("win rate", j["name"], f"{j['name']} win rate", "%", 1, j["against"])
+        Column("win rate", j["name"], f"{j['name']} win rate", "%", 1, _opponent(j["against"]))
         for j in results["judges"]
     ]
     rank_by = results["suite"]["rank_by"]
     first = [c for c in metrics + judges if c.key == rank_by][:1]
     return first + [c for c in judges + metrics if c not in first]
+
+
+def _opponent(against: str) -> str:
+    return "all others" if against == EVERYONE else against
 
 
 def all_warnings(results: Json) -> Iterator[str]:
@@ -210,8 +215,9 @@ def _detail(found: Json, compared: Json, column: Column) -> str:
         span = fmt.difference_interval(compared["value"], compared["low"], compared["high"], column.unit)
         parts.append(f"difference to {one_line(compared['against'])}: {span}")
     if "against" in compared and column.kind == "win rate":
-        parts.append(f"against {one_line(compared['against'])}")
-        parts.append(f"consistency {fmt.share(compared.get('consistency'))}")
+        parts.append(f"against {one_line(column.against)}")
+        if compared.get("consistency") is not None:
+            parts.append(f"consistency {fmt.share(compared['consistency'])}")
     if compared.get("p_adjusted") is not None:
         parts.append(f"{fmt.p_value(compared['p_adjusted'])} after correction for multiple comparisons")
     if len(seeds) > 1:

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.report.board import Column, figure, metric_columns
 from harness.report.text import script_json, visible
+from harness.stages.verdicts import EVERYONE
 
 Json = Mapping[str, Any]
 TEXT_LIMIT = 20_000_000
@@ -57,6 +58,7 @@ class _Packer:
 
     def __init__(self, results: Json) -> None:
         self.candidates = [c["name"] for c in results["candidates"]]
+        self.places = {name: place for place, name in enumerate(self.candidates)}
         self.metrics = metric_columns(results)
         self.incomparable = {
             m.key: [i for i, c in enumerate(results["candidates"]) if figure(c, m).get("incomparable")]
@@ -73,7 +75,14 @@ class _Packer:
                 {"name": visible(name), "answered": name in self.answered} for name in self.candidates
             ],
             "metrics": [{**_column(m), "incomparable": self.incomparable[m.key]} for m in self.metrics],
-            "judges": [{"name": visible(j["name"]), "against": visible(j["against"])} for j in self.judges],
+            "judges": [
+                {
+                    "name": visible(j["name"]),
+                    "against": visible(j["against"]),
+                    "robin": j["against"] == EVERYONE,
+                }
+                for j in self.judges
+            ],
         }
 
     def pack(self, number: int, entry: Json) -> tuple[bool, str]:
@@ -89,7 +98,8 @@ class _Packer:
             "answers": [self._answer(answers.get(name)) for name in self.candidates],
             "verdicts": verdicts,
         }
-        return any(v and v["flip"] for row in verdicts for v in row), script_json(packed)
+        flips = any(v["flip"] for judge in verdicts for row in judge for v in row)
+        return flips, script_json(packed)
 
     def _answer(self, answer: Json | None) -> dict[str, Any] | None:
         if answer is None:
@@ -102,8 +112,16 @@ class _Packer:
             "scores": [_shown((answer.get("scores") or {}).get(m.key), m.unit) for m in self.metrics],
         }
 
-    def _judge(self, verdicts: Json) -> list[dict[str, Any] | None]:
-        return [_orders(verdicts[name]) if verdicts.get(name) else None for name in self.candidates]
+    def _judge(self, verdicts: Json) -> list[list[dict[str, Any]]]:
+        """By candidate, what the judge said of it and each opponent; of a round robin's pairs, one side."""
+        return [list(self._by_opponent(verdicts.get(name) or ())) for name in self.candidates]
+
+    def _by_opponent(self, verdicts: Sequence[Json]) -> Iterator[dict[str, Any]]:
+        opponents: dict[str, list[Json]] = {}
+        for verdict in verdicts:
+            opponents.setdefault(verdict["opponent"], []).append(verdict)
+        for name, given in opponents.items():
+            yield {"opponent": self.places.get(name, -1), **_orders(given)}
 
 
 def _column(metric: Column) -> dict[str, Any]:

@@ -15,18 +15,24 @@ from harness.report.page import page
 from harness.report.tables import leaderboard_csv, leaderboard_markdown
 
 FIX = "run the suite again"
+RESULTS, EXAMPLES, VERDICTS = "results.json", "examples.jsonl", "verdicts.jsonl"
+"""What the rank stage leaves, and a report is made from."""
 _RESULTS_KEYS = frozenset(
-    ("suite", "data", "metrics", "judges", "candidates", "pairs", "findings", "environment", "warnings")
+    (
+        *("suite", "data", "metrics", "judges", "candidates", "pairs", "agreement", "neighbours"),
+        *("findings", "environment", "warnings"),
+    )
 )
+_LINES = {EXAMPLES: "an example of a report", VERDICTS: "a verdict of this report"}
 _EXAMPLE_KEYS = frozenset(("id", "prompt", "reference", "answers", "verdicts"))
 
 
 def write_report(folder: Path) -> Path:
     """Render `folder`; see harness.report.render."""
-    results = _results(folder / "results.json")
+    results = read_results(folder / RESULTS)
     board = build_board(results)
     # All is read before anything is written: a folder that cannot be rendered is left as it was.
-    examples = load_examples(results, _examples(folder / "examples.jsonl"), TEXT_LIMIT)
+    examples = load_examples(results, read_examples(folder / EXAMPLES), TEXT_LIMIT)
     index = folder / "index.html"
     _write(folder / "leaderboard.csv", leaderboard_csv(results))
     _write(folder / "leaderboard.md", leaderboard_markdown(results, board))
@@ -34,7 +40,8 @@ def write_report(folder: Path) -> Path:
     return index
 
 
-def _results(path: Path) -> Any:
+def read_results(path: Path) -> Any:
+    """A results.json of this schema; InputError where it is none."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -42,7 +49,12 @@ def _results(path: Path) -> Any:
             "no such file", where=str(path), fix="run the suite first: harness run SUITE"
         ) from None
     results = _parsed(content, path)
-    if not isinstance(results, dict) or results.get("schema") != RESULTS_SCHEMA:
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if isinstance(schema, int) and schema != RESULTS_SCHEMA:
+        age = "an earlier" if schema < RESULTS_SCHEMA else "a later"
+        what = f"written by {age} version of the harness (schema {schema}, this one reads {RESULTS_SCHEMA})"
+        raise InputError(what, where=str(path), fix=FIX)
+    if schema != RESULTS_SCHEMA:
         raise InputError(f"not a results.json of schema {RESULTS_SCHEMA}", where=str(path), fix=FIX)
     missing = sorted(_RESULTS_KEYS - results.keys())
     if missing:
@@ -50,18 +62,26 @@ def _results(path: Path) -> Any:
     return results
 
 
-def _examples(path: Path) -> Iterator[Any]:
+def read_examples(path: Path) -> Iterator[Any]:
     """The examples, if there are any; a file that was cut short or changed by hand is refused at its line."""
     if not path.exists():
         return
+    for where, example in read_objects(path):
+        if not example.keys() >= _EXAMPLE_KEYS:
+            raise InputError(f"not {_LINES[path.name]}", where=where, fix=FIX)
+        yield example
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, object) of each line of a JSONL file; InputError at a line that holds no object."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.isspace():
                 continue
-            example = _parsed(line, path, number)
-            if not isinstance(example, dict) or not example.keys() >= _EXAMPLE_KEYS:
-                raise InputError("not an example of a report", where=f"{path}:{number}", fix=FIX)
-            yield example
+            found = _parsed(line, path, number)
+            if not isinstance(found, dict):
+                raise InputError(f"not {_LINES[path.name]}", where=f"{path}:{number}", fix=FIX)
+            yield f"{path}:{number}", found
 
 
 def _parsed(content: bytes, path: Path, first_line: int = 1) -> Any:

@@ -17,7 +17,7 @@ from harness.report import charts
 from harness.report.board import EVEN, Board, has_price
 from harness.report.examples import Examples
 from harness.report.text import visible
-from harness.report.views import costs, judges, provenance, scores, search, training
+from harness.report.views import agreement, costs, judges, provenance, scores, search, training
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -47,7 +47,9 @@ def page(results: Json, board: Board, examples: Examples) -> str:
             examples=examples,
             whiskers=_whiskers(board),
             charts=_charts(results, board),
+            judges_overview=judges.overview(results),
             judge_tables=judges.judge_tables(results),
+            agreement=agreement.agreement_table(results),
             training=training.training_rows(results),
             samples=training.sampled_answers(results),
             costs=costs.cost_rows(results),
@@ -55,6 +57,7 @@ def page(results: Json, board: Board, examples: Examples) -> str:
             searches=search.searches(results),
             scores=scores.full_scores(results),
             versus=scores.head_to_head(results),
+            neighbours=scores.neighbours(results),
             sources=provenance.data_sources(results["data"]),
             data_facts=provenance.data_facts(results["data"]),
             overlaps=provenance.overlap_pairs(results["data"]),

@@ -7,7 +7,6 @@ from typing import Any
 
 from harness import format as fmt
 from harness.stages.measurements import INSTEAD
-from harness.stages.win_rates import UNPARSED_LIMIT
 
 Json = Mapping[str, Any]
 FEW_EXAMPLES = 30
@@ -17,17 +16,14 @@ TRUNCATED_LIMIT = 0.10
 TOKENS_TOLERANCE = 0.01
 
 
-def candidate_warnings(
-    candidate: Json, base: Json, metrics: Sequence[Json], answers: Sequence[Json]
-) -> list[str]:
-    """What to know before believing a row; `answers` are its answers of the first seed."""
+def candidate_warnings(candidate: Json, base: Json, metrics: Sequence[Json]) -> list[str]:
+    """What to know before believing a row, judges apart."""
     if candidate["status"] == "failed":
         return []
     return [
         *_unscored(candidate, metrics),
         *_truncated(candidate),
-        *_unanswered(answers),
-        *_unjudged(candidate),
+        *_unanswered(candidate),
         *_other_tokenizer(candidate, base, metrics),
     ]
 
@@ -37,6 +33,7 @@ def board_warnings(results: Json) -> list[str]:
     candidates = results["candidates"]
     return [
         *_few_examples(candidates),
+        *_cut_off(candidates),
         *_repeats(results["data"]),
         *_unequal(candidates, "effective_batch_size", "effective batch sizes", 0.0),
         *_unequal(candidates, "tokens_seen", "numbers of training tokens", TOKENS_TOLERANCE),
@@ -63,27 +60,40 @@ def _truncated(candidate: Json) -> Iterator[str]:
         yield f"{fmt.share(cut / used)} of the training rows ({cut:,} of {used:,}) were truncated to fit"
 
 
-def _unanswered(answers: Sequence[Json]) -> Iterator[str]:
-    failed = sum(answer["text"] is None for answer in answers)
-    cut_off = sum(answer["finish_reason"] == "length" for answer in answers)
-    if failed:
-        yield f"{failed:,} of {len(answers):,} prompts got no answer"
-    if cut_off > CUT_OFF_LIMIT * len(answers):
-        yield f"{cut_off:,} of {len(answers):,} answers were cut off at the limit of new tokens"
+def _unanswered(candidate: Json) -> Iterator[str]:
+    answers = candidate["answers"]
+    if answers and answers["missing"]:
+        yield f"{answers['missing']:,} of {answers['n']:,} prompts got no answer"
 
 
-def _unjudged(candidate: Json) -> Iterator[str]:
-    for judge, rate in candidate["win_rates"].items():
-        if "missing" in rate:
-            yield f"win rate by {judge} is missing: {rate['missing']}"
-            continue
-        if rate["skipped"]:
-            yield f"{judge} was not shown {rate['skipped']:,} pairs that lack an answer"
-        if rate["unparsed"] > UNPARSED_LIMIT:
+def judge_warnings(candidate: Json) -> Iterator[str]:
+    """What to know before believing a row's win rates; what is true of several judges is said once."""
+    if candidate["status"] == "failed":
+        return
+    rates = candidate["win_rates"]
+    for reason, judges in _alike(rates, "missing"):
+        yield f"win rate by {judges} is missing: {reason}"
+    for count, judges in _alike(rates, "skipped"):
+        pairs = "pair lacks" if count == 1 else "pairs lack"
+        yield f"{count:,} {pairs} an answer, and {judges} could not judge {'it' if count == 1 else 'them'}"
+    for count, judges in _alike(rates, "not_judged"):
+        yield f"{judges} left {count:,} {'pair' if count == 1 else 'pairs'} without a verdict"
+    for judge, rate in rates.items():
+        if rate.get("unread"):
             yield (
                 f"{fmt.share(rate['unparsed'])} of {judge}'s verdicts could not be read; they are rarely a "
                 "fair sample, so no conclusion is drawn from the rest"
             )
+
+
+def _alike(rates: Mapping[str, Json], key: str) -> Iterator[tuple[Any, str]]:
+    """Each value of a figure, and the judges that have it."""
+    judges: dict[Any, list[str]] = {}
+    for judge, rate in rates.items():
+        if rate.get(key):
+            judges.setdefault(rate[key], []).append(judge)
+    for value, names in judges.items():
+        yield value, " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _other_tokenizer(candidate: Json, base: Json, metrics: Sequence[Json]) -> Iterator[str]:
@@ -92,7 +102,8 @@ def _other_tokenizer(candidate: Json, base: Json, metrics: Sequence[Json]) -> It
             yield f"{metric['label']} is neither ranked nor compared: {reason}"
     if candidate["model"] == base["model"] or (candidate["tokenizer"] and base["tokenizer"]):
         return
-    by_token = [m["label"] for m in metrics if "tokenizer:model" in m["signature"].split("|")]
+    scored = [metric for metric in metrics if "value" in candidate["scores"][metric["name"]]]
+    by_token = [m["label"] for m in scored if "tokenizer:model" in m["signature"].split("|")]
     if by_token:
         yield (
             f"{' and '.join(by_token)}: counted in tokens of {candidate['model']}, for {base['name']} in "
@@ -107,6 +118,25 @@ def _few_examples(candidates: Sequence[Json]) -> Iterator[str]:
             f"Some scores rest on {min(counts)} examples: below {FEW_EXAMPLES} intervals tend to be too "
             "narrow, and only large differences can be seen."
         )
+
+
+def _cut_off(candidates: Sequence[Json]) -> Iterator[str]:
+    """One line for all of them: the limit is the same, and so is what it does."""
+    cut = {
+        candidate["name"]: candidate["answers"]
+        for candidate in candidates
+        if candidate["answers"]
+        and candidate["answers"]["cut_off"] > CUT_OFF_LIMIT * candidate["answers"]["n"]
+    }
+    if cut:
+        sizes = {answers["n"] for answers in cut.values()}
+        n = sizes.pop() if len(sizes) == 1 else None
+        counts = (
+            f"{name} {answers['cut_off']:,}" + ("" if n else f" of {answers['n']:,}")
+            for name, answers in cut.items()
+        )
+        of = f", of {n:,} each" if n and len(cut) > 1 else f" of {n:,}" if n else ""
+        yield f"Many answers were cut off at the limit of new tokens: {', '.join(counts)}{of}."
 
 
 def _repeats(data: Json) -> Iterator[str]:

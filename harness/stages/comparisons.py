@@ -13,6 +13,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from harness.stages.measurements import Mask, Measured, load
 from harness.stats.crossed import spread
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip
+from harness.stats.power import prompts_needed, smallest_effect
 from harness.stats.proportions import wilson
 from harness.stats.resampling import bootstrap, paired_bootstrap, score_totals
 
@@ -132,7 +134,30 @@ def pairs(measured: Measured, names: Sequence[str]) -> list[Json]:
     for row, p_adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_adjusted"] = p_adjusted
         row["verdict"] = {1: "a", -1: "b", 0: NO_DIFFERENCE}[_direction(row, measured.info)]
+        settled = row["verdict"] != NO_DIFFERENCE or measured.has_several_seeds(row["a"], row["b"])
+        row.update(outlook(row, len(rows), settled=settled))
     return rows
+
+
+def outlook(difference: Mapping[str, Any], family: int, *, settled: bool) -> Json:
+    """What a comparison could have shown, and what it would take to show the difference that was found.
+
+    `smallest_effect` is the true difference that n prompts show with probability 0.8, `more_prompts` how many
+    prompts beyond n would show a true difference as large as the one found; None where that is `settled`
+    already or, several seeds being compared, no matter of prompts alone. Both are for a test at
+    0.05 / `family`, the strictest of Holm's. The spread of a prompt is that which the interval implies.
+    """
+    value, low, high, n = (difference[key] for key in ("value", "low", "high", "n"))
+    if not n or not all(end is not None and math.isfinite(end) for end in (value, low, high)):
+        return {"smallest_effect": None, "more_prompts": None}
+    sd = (high - low) / 2 / NormalDist().inv_cdf(1 - ALPHA / 2) * math.sqrt(n)
+    level = 1 - ALPHA / family
+    needed = prompts_needed(value, sd, level=level)
+    unknown = settled or not math.isfinite(needed) or sd == 0
+    return {
+        "smallest_effect": smallest_effect(sd, n, level=level),
+        "more_prompts": None if unknown else max(int(needed) - n, 1),
+    }
 
 
 def _compare(
@@ -200,19 +225,6 @@ def _direction(difference: Mapping[str, Any], info: Mapping[str, Any]) -> int:
     if not difference["p_adjusted"] < ALPHA or difference["value"] == 0:
         return 0
     return 1 if (difference["value"] > 0) == info["higher_is_better"] else -1
-
-
-def rank_intervals(rows: Sequence[Json], names: Sequence[str]) -> dict[str, list[int]]:
-    """Candidate -> the [best, worst] rank among `names` that the pairs' verdicts leave possible."""
-    above = dict.fromkeys(names, 0)
-    below = dict.fromkeys(names, 0)
-    for row in rows:
-        if row["a"] not in above or row["b"] not in above or row["verdict"] == NO_DIFFERENCE:
-            continue
-        better, worse = (row["a"], row["b"]) if row["verdict"] == "a" else (row["b"], row["a"])
-        above[worse] += 1
-        below[better] += 1
-    return {name: [1 + above[name], len(names) - below[name]] for name in names}
 
 
 def _groups(masks: Mapping[Key, Mask], measured: Measured) -> Iterator[tuple[Mask, list[Key]]]:

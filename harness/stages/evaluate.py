@@ -15,6 +15,7 @@ from harness import registry
 from harness.errors import StageError
 from harness.protocols import Evaluator, FloatArray, Progress
 from harness.records import PluginSpec, Prediction, from_json, read_jsonl, write_json, write_jsonl
+from harness.stages.spending import StepLedger
 from harness.stats.resampling import score_totals
 
 VERSION = 1
@@ -23,14 +24,15 @@ VERSION = 1
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write statistics.jsonl, in the order of the predictions, and evaluator.json.
 
-    Raises StageError where the evaluator breaks its protocol.
+    An evaluator that asks a server has a receipt there: requests, tokens, US dollars. Raises StageError where
+    the evaluator breaks its protocol, its server fails or the budget is spent.
     """
     spec = from_json(PluginSpec, params["evaluator"])
     name = params.get("name", spec.name)
     evaluator: Evaluator = registry.create(spec)
     predictions = read_jsonl(inputs["predictions"] / "predictions.jsonl", Prediction)
     progress(0, len(predictions))
-    statistics = _measured(evaluator, predictions, name)
+    statistics, receipt = _paid(evaluator, predictions, name, params.get("runtime", {}), out)
     values = score_totals(statistics, evaluator.score)
     rows = zip(predictions, statistics, values, strict=True)
     write_jsonl(out / "statistics.jsonl", (_line(p.example.id, row, value) for p, row, value in rows))
@@ -43,11 +45,23 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         "higher_is_better": evaluator.higher_is_better,
         "signature": evaluator.signature(),
         "unscored": int(np.isnan(statistics).all(axis=1).sum()),
+        **receipt,
     }
     if not isinstance(summary["signature"], str):
         raise StageError(f"evaluator '{name}' has a signature that is no text: {summary['signature']!r:.80}")
     write_json(out / "evaluator.json", summary)
     progress(len(predictions), len(predictions))
+
+
+def _paid(
+    evaluator: Evaluator, predictions: Sequence[Prediction], name: str, runtime: Mapping[str, Any], out: Path
+) -> tuple[FloatArray, dict[str, Any]]:
+    """The statistics, and what they cost where a server was asked for them."""
+    if not (hasattr(evaluator, "server") and "ledger" in runtime):
+        return _measured(evaluator, predictions, name), {}
+    with StepLedger(runtime, out) as ledger:
+        ledger.lend_to(evaluator)
+        return _measured(evaluator, predictions, name), ledger.receipt()
 
 
 def _measured(evaluator: Evaluator, predictions: Sequence[Prediction], name: str) -> FloatArray:

@@ -92,7 +92,11 @@ def load(
             continue
         folders = [inputs[name] for name in found]
         info = read_json(folders[0] / "evaluator.json")
-        seeds[candidate["name"]] = _read_seeds(folders, ids)
+        statistics = _read_seeds(folders, ids)
+        if np.isnan(statistics).all() and (reason := _why_unmeasured(candidate, inputs)):
+            missing[candidate["name"]] = reason
+        else:
+            seeds[candidate["name"]] = statistics
     # Where no candidate has a score there is nothing to compute, and perhaps no plugin that can be made.
     evaluator = registry.create(from_json(PluginSpec, metric["evaluator"])) if seeds else None
     keys = ("label", "unit", "higher_is_better", "signature")
@@ -118,6 +122,12 @@ def why_missing(candidate: Mapping[str, Any], found: Sequence[Any]) -> str:
     if broken is not None:
         return str(broken["failure"])
     return "" if all(found) else "not asked for"
+
+
+def _why_unmeasured(candidate: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """Why a metric measures none of a candidate's answers, though it gave some; empty if nothing is known."""
+    predicted = receipts.folders(candidate, "predict", inputs)
+    return "" if receipts.scores(predicted) else f"backend {candidate['backend']} has no likelihoods"
 
 
 def _read_seeds(folders: Sequence[Path], ids: Sequence[str]) -> FloatArray:

@@ -1,23 +1,27 @@
 """One pass of a trial over the frozen eval set: answers, and teacher-forced sums of the references.
 
-The only stage after training that needs the model; every metric is computed from what it writes.
-Examples are taken longest first, in batches of like length. Each finished batch is one line of a partial
-file, so a killed stage goes on with the next batch.
+The only stage after training that needs the model; every metric is computed from what it writes. A model of
+ours takes the examples longest first, in batches of like length; what stands in for one (a server, a file)
+answers them in any order, and scores nothing. Each finished batch, or answer, is one line of a partial file,
+so a killed stage goes on with the next.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from harness import registry
 from harness.errors import StageError
-from harness.protocols import Decoding, LanguageModel, Progress
+from harness.protocols import Answerer, Decoding, LanguageModel, Progress
 from harness.records import (
+    Completion,
     Example,
     ModelRef,
     PluginSpec,
@@ -31,9 +35,12 @@ from harness.records import (
     write_json,
     write_jsonl,
 )
+from harness.stages.spending import StepLedger
 
 VERSION = 2
 PARTIAL = "batches.jsonl"
+RECENT = 16
+"""How many lines of it the speed that is shown is taken over."""
 
 
 @runtime_checkable
@@ -65,32 +72,56 @@ class _Batch:
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write predictions.jsonl, in the order of eval.jsonl, and predict.json.
 
-    Raises StageError where a reference's likelihood is not finite.
+    Raises StageError where a reference's likelihood is not finite, or a server or a file does not answer.
     """
     examples = read_jsonl(inputs["data"] / "eval.jsonl", Example)
     batches = _finished(out / PARTIAL)
     done = {prediction.example.id: prediction for batch in batches for prediction in batch.predictions}
     backend = registry.create(from_json(PluginSpec, params["backend"]))
+    pending = [example for example in examples if example.id not in done]
+    finished = len(examples) - len(pending)
     model = backend.load(
         from_json(ModelRef, params["model"]), inputs.get("trained"), from_json(Prompting, params["prompting"])
     )
-    decoding = Decoding(params["generation"], params["seed"])
-    pending = [example for example in examples if example.id not in done]
-    finished = len(examples) - len(pending)
-    progress(finished, len(examples))
-    with (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as file:
-        for chunk in _chunks(pending, params["runtime"]["batch_size"]):
-            batch = _predict(model, chunk, decoding)
+    with (
+        _lent(backend, params["runtime"], out),
+        (out / PARTIAL).open("a", encoding="utf-8", newline="\n") as file,
+        closing(_predict(model, pending, params)) as found,
+    ):
+        progress(finished, len(examples))
+        for batch in found:
             file.write(dump_line(batch))
             file.flush()
             batches.append(batch)
             done.update((prediction.example.id, prediction) for prediction in batch.predictions)
-            finished += len(chunk)
-            progress(finished, len(examples), _speed(batch))
+            finished += len(batch.predictions)
+            progress(finished, len(examples), _speed(batches[-RECENT:]))
     predictions = [done[example.id] for example in examples]
     write_jsonl(out / "predictions.jsonl", predictions)
     write_json(out / "predict.json", _summary(predictions, batches, model))
     (out / PARTIAL).unlink()
+
+
+@contextmanager
+def _lent(backend: Any, runtime: Mapping[str, Any], out: Path) -> Iterator[None]:
+    """Have the server of a backend that asks one keep its replies in the ledger, within the budget."""
+    if not hasattr(backend, "server") or "ledger" not in runtime:
+        yield
+        return
+    with StepLedger(runtime, out) as ledger:
+        ledger.lend_to(backend)
+        yield
+
+
+def _predict(
+    model: LanguageModel | Answerer, examples: Sequence[Example], params: Mapping[str, Any]
+) -> Generator[_Batch]:
+    decoding = Decoding(params["generation"], params["seed"])
+    if isinstance(model, Answerer):
+        yield from _answers(model, examples, decoding)
+        return
+    for chunk in _chunks(examples, params["runtime"]["batch_size"]):
+        yield _batch(model, chunk, decoding)
 
 
 def _finished(path: Path) -> list[_Batch]:
@@ -109,7 +140,24 @@ def _chunks(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
         yield ordered[start : start + size]
 
 
-def _predict(model: LanguageModel, examples: Sequence[Example], decoding: Decoding) -> _Batch:
+def _answers(model: Answerer, examples: Sequence[Example], decoding: Decoding) -> Iterator[_Batch]:
+    """An answer at a time, with the seconds that have passed since the one before it.
+
+    StageError if an example is left out, or is answered that nobody asked about.
+    """
+    asked = {example.id: example for example in examples}
+    start = time.perf_counter()
+    for example_id, completion in model.answer(examples, decoding):
+        if example_id not in asked:
+            raise StageError(f"the backend answered example {example_id}, which it was not asked")
+        now = time.perf_counter()
+        yield _Batch(now - start, (Prediction(asked.pop(example_id), completion),))
+        start = now
+    if asked:
+        raise StageError(f"the backend passed over {len(asked)} examples, first {next(iter(asked))}")
+
+
+def _batch(model: LanguageModel, examples: Sequence[Example], decoding: Decoding) -> _Batch:
     start = time.perf_counter()
     completions = model.generate([example.prompt for example in examples], decoding)
     sums = model.score([(example.prompt, example.reference) for example in examples])
@@ -130,21 +178,34 @@ def _require_finite(prediction: Prediction) -> None:
         )
 
 
-def _speed(batch: _Batch) -> str:
-    tokens = sum(prediction.completion.tokens for prediction in batch.predictions)
-    return f"{tokens / batch.seconds:,.0f} tokens/s" if tokens else ""
+def _speed(batches: Sequence[_Batch]) -> str:
+    tokens = sum(prediction.completion.tokens for batch in batches for prediction in batch.predictions)
+    return f"{tokens / sum(batch.seconds for batch in batches):,.0f} tokens/s" if tokens else ""
 
 
 def _summary(
-    predictions: Sequence[Prediction], batches: Sequence[_Batch], model: LanguageModel
+    predictions: Sequence[Prediction], batches: Sequence[_Batch], model: LanguageModel | Answerer
 ) -> dict[str, Any]:
+    """`failures` counts the answers that there are not by the first words of why, up to a colon."""
+    completions = [prediction.completion for prediction in predictions]
+    failures = Counter(str(c.error).partition(":")[0] for c in completions if c.error is not None)
     return {
         "seconds": sum(batch.seconds for batch in batches),
         "scored_tokens": sum(prediction.sums.tokens for prediction in predictions if prediction.sums),
-        "generated_tokens": sum(prediction.completion.tokens for prediction in predictions),
+        "generated_tokens": sum(completion.tokens for completion in completions),
+        "prompt_tokens": sum(completion.prompt_tokens for completion in completions),
+        "cost_usd": _cost(completions),
         "examples": len(predictions),
-        "failed": sum(prediction.completion.error is not None for prediction in predictions),
+        "failed": failures.total(),
+        "failures": dict(sorted(failures.items())),
+        "scores": not isinstance(model, Answerer),
         "device": model.device if isinstance(model, _Placed) else None,
         "dtypes": dict(model.dtypes) if isinstance(model, _Placed) else {},
         "tokenizer": model.tokenizer if isinstance(model, _Tokenizing) else None,
     }
+
+
+def _cost(completions: Sequence[Completion]) -> float | None:
+    """US dollars that all answers cost when they were made; None where that of one is not known."""
+    costs = [completion.cost_usd for completion in completions]
+    return None if None in costs else math.fsum(cost for cost in costs if cost is not None)

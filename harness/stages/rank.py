@@ -5,11 +5,11 @@ Nothing here needs a model or a judge. The same artifacts give the same board, b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.judging.analysis import finite
 from harness.protocols import Progress
 from harness.records import (
     RESULTS_SCHEMA,
@@ -21,18 +21,18 @@ from harness.records import (
     write_json,
     write_jsonl,
 )
-from harness.stages import cautions, receipts, search, win_rates
-from harness.stages.comparisons import Compared, compare, is_comparable, rank_intervals
+from harness.stages import boards, cautions, judge_receipts, receipts, search, standing
+from harness.stages.comparisons import Compared, compare
 from harness.stages.environment import environment
-from harness.stages.findings import findings
+from harness.stages.verdicts import Lengths, by_example, judgments
 
-VERSION = 5
+VERSION = 6
 
 Json = dict[str, Any]
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Write results.json and examples.jsonl.
+    """Write results.json, examples.jsonl and verdicts.jsonl.
 
     Raises StageError where candidates were not shown the same examples.
     """
@@ -45,57 +45,52 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         progress(done, total, metric["name"])
         metrics.append(compare(metric, candidates, inputs, ids))
     progress(total - 1, total, "judges and examples")
-    judges = [_judge(judge, candidates, inputs) for judge in params["judges"]]
+    lengths = Lengths(candidates, inputs, examples)
+    lines = {
+        judge["name"]: list(judgments(judge["name"], candidates, inputs, lengths))
+        for judge in params["judges"]
+    }
     answers = {candidate["name"]: _answers(candidate, inputs) for candidate in candidates}
-    board = _board(params["suite"], candidates, metrics, judges, answers, inputs)
-    write_json(out / "results.json", board)
-    write_jsonl(out / "examples.jsonl", _examples(examples, candidates, params, answers, inputs))
+    board = _board(params, candidates, metrics, answers, inputs)
+    by_metric = next((m for m in metrics if m.info["name"] == params["suite"]["rank_by"]), None)
+    placed = standing.by_metric(by_metric, [c["name"] for c in candidates[1:]]) if by_metric else None
+    board = boards.complete(board, lines, placed)
+    write_json(out / "results.json", {**board, "environment": environment()})
+    write_jsonl(out / "verdicts.jsonl", (line for judge in lines.values() for line in judge))
+    shown = {judge["name"]: by_example(lines[judge["name"]], judge["against"]) for judge in params["judges"]}
+    write_jsonl(out / "examples.jsonl", _examples(examples, candidates, params, answers, shown, inputs))
     progress(total, total)
 
 
-def _judge(judge: Json, candidates: Sequence[Json], inputs: Mapping[str, Path]) -> Json:
-    signature = win_rates.signature(judge, candidates, inputs)
-    rates = win_rates.win_rates(judge, candidates, inputs)
-    return {"name": judge["name"], "against": judge["against"], "signature": signature, "win_rates": rates}
-
-
 def _board(
-    suite: Json,
+    params: Mapping[str, Any],
     candidates: Sequence[Json],
     metrics: Sequence[Compared],
-    judges: Sequence[Json],
     answers: Mapping[str, Sequence[Json]],
     inputs: Mapping[str, Path],
 ) -> Json:
+    """All that does not rest on verdicts; the rows in the order of the suite."""
     infos = [metric.info for metric in metrics]
-    rows = [_row(candidate, metrics, judges, inputs) for candidate in candidates]
+    rows = [_row(candidate, metrics, answers[candidate["name"]], inputs) for candidate in candidates]
     for row in rows:
-        row["warnings"] += cautions.candidate_warnings(row, rows[0], infos, answers[row["name"]])
-    ranked_by = next((metric for metric in metrics if metric.info["name"] == suite["rank_by"]), None)
-    board = _finite(
-        {
-            "schema": RESULTS_SCHEMA,
-            "suite": suite,
-            "data": {
-                **read_json(inputs["data"] / "data.json"),
-                "eval_tokens": receipts.scored_tokens(receipts.folders(candidates[0], "predict", inputs)),
-            },
-            "metrics": infos,
-            "judges": [{key: judge[key] for key in ("name", "against", "signature")} for judge in judges],
-            "candidates": _in_order(rows, ranked_by),
-            "pairs": [pair for metric in metrics for pair in metric.pairs],
-        }
-    )
-    return {
-        **board,
-        "findings": findings(board),
-        "environment": environment(),
-        "warnings": cautions.board_warnings(board),
+        row["warnings"] += cautions.candidate_warnings(row, rows[0], infos)
+    found = {
+        "schema": RESULTS_SCHEMA,
+        "suite": params["suite"],
+        "data": {
+            **read_json(inputs["data"] / "data.json"),
+            "eval_tokens": receipts.scored_tokens(receipts.folders(candidates[0], "predict", inputs)),
+        },
+        "metrics": infos,
+        "judges": [judge_receipts.receipt_of(judge, candidates, inputs) for judge in params["judges"]],
+        "candidates": rows,
+        "pairs": [pair for metric in metrics for pair in metric.pairs],
     }
+    return dict(finite(found))
 
 
 def _row(
-    candidate: Json, metrics: Sequence[Compared], judges: Sequence[Json], inputs: Mapping[str, Path]
+    candidate: Json, metrics: Sequence[Compared], answers: Sequence[Json], inputs: Mapping[str, Path]
 ) -> Json:
     name, failure = candidate["name"], _failure(candidate)
     trained = receipts.folders(candidate, "train", inputs)
@@ -107,10 +102,12 @@ def _row(
         "failure": failure,
         **{key: candidate[key] for key in ("backend", "method", "model", "recipe", "seeds")},
         "rank": None,
+        "group": None,
         "scores": {metric.info["name"]: metric.scores[name] for metric in metrics},
         "differences": {m.info["name"]: m.differences[name] for m in metrics if name in m.differences},
-        "win_rates": {j["name"]: j["win_rates"][name] for j in judges if name in j["win_rates"]},
+        "win_rates": {},
         "tokenizer": receipts.tokenizer(predicted),
+        "answers": _told_of_answers(answers, predicted),
         "training": receipts.training(trained, _trained_seeds(candidate)),
         "costs": receipts.costs(trained, predicted, candidate.get("price_per_gpu_hour")),
         "search": tried,
@@ -133,28 +130,24 @@ def _failure(candidate: Json) -> Json | None:
     return None
 
 
-def _in_order(rows: Sequence[Json], ranked_by: Compared | None) -> list[Json]:
-    """Base first, then the others from best to worst, those without a score next, those that failed last.
+def _told_of_answers(answers: Sequence[Json], predicted: Sequence[Path]) -> Json | None:
+    """What there is to know of a first seed's answers without reading them; None where there are none.
 
-    Sets each one's `rank`: the places among the others that their comparisons leave possible. A score that is
-    not comparable with base's (it counts the tokens of another tokenizer) has no place among them, and stands
-    where those without a score do.
+    `distinct` counts different texts; tokens and cost are a server's, null where nobody charged or counted.
     """
-    base, *others = rows
-    if ranked_by is None:
-        return [base, *sorted(others, key=lambda row: row["status"] == "failed")]
-    name, sign = ranked_by.info["name"], -1 if ranked_by.info["higher_is_better"] else 1
-    values = {row["name"]: row["scores"][name] for row in others}
-    placed = [candidate for candidate, score in values.items() if is_comparable(score)]
-    places = rank_intervals(ranked_by.pairs, placed)
-    for row in others:
-        row["rank"] = places.get(row["name"])
-
-    def order(row: Json) -> tuple[bool, bool, float]:
-        score = values[row["name"]]
-        return row["status"] == "failed", row["rank"] is None, sign * score.get("value", math.inf * sign)
-
-    return [base, *sorted(others, key=order)]
+    if not answers:
+        return None
+    receipt = read_json(predicted[0] / "predict.json")
+    texts = [answer["text"] for answer in answers if answer["text"] is not None]
+    return {
+        "n": len(answers),
+        "missing": len(answers) - len(texts),
+        "cut_off": sum(answer["finish_reason"] == "length" for answer in answers),
+        "distinct": len(set(texts)),
+        "prompt_tokens": receipt.get("prompt_tokens"),
+        "generated_tokens": receipt["generated_tokens"],
+        "cost_usd": receipt.get("cost_usd"),
+    }
 
 
 def _answers(candidate: Json, inputs: Mapping[str, Path]) -> list[Json]:
@@ -170,11 +163,11 @@ def _examples(
     candidates: Sequence[Json],
     params: Mapping[str, Any],
     answers: Mapping[str, Sequence[Json]],
+    verdicts: Mapping[str, Mapping[str, Json]],
     inputs: Mapping[str, Path],
 ) -> Iterator[Json]:
     """Every example with all answers, their scores and the verdicts on them; the first seed's."""
     values = {candidate["name"]: _values(candidate, params["metrics"], inputs) for candidate in candidates}
-    verdicts = {judge["name"]: _verdicts(judge["name"], candidates, inputs) for judge in params["judges"]}
     for index, example in enumerate(examples):
         yield {
             **to_json(example),
@@ -183,10 +176,7 @@ def _examples(
                 for name, mine in answers.items()
                 if mine
             },
-            "verdicts": {
-                judge: {name: mine[example.id] for name, mine in by_candidate.items() if example.id in mine}
-                for judge, by_candidate in verdicts.items()
-            },
+            "verdicts": {judge: found.get(example.id, {}) for judge, found in verdicts.items()},
         }
 
 
@@ -200,30 +190,3 @@ def _values(
         for metric, entry in found.items()
         if isinstance(entry, str)
     }
-
-
-def _verdicts(
-    judge: str, candidates: Sequence[Json], inputs: Mapping[str, Path]
-) -> dict[str, dict[str, list[Json]]]:
-    """Candidate -> example -> the verdicts on its answer, one for each order."""
-    found: dict[str, dict[str, list[Json]]] = {}
-    for candidate in candidates:
-        entry = candidate["trials"][0]["judges"].get(judge)
-        if isinstance(entry, str):
-            mine = found.setdefault(candidate["name"], {})
-            for line in iter_json_lines(inputs[entry] / "verdicts.jsonl"):
-                told = {key: line["verdict"][key] for key in ("choice", "reason", "raw")}
-                verdict = {"candidate_first": line["candidate_first"], **told}
-                mine.setdefault(line["example_id"], []).append(verdict)
-    return found
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: what is undefined is null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value

@@ -46,6 +46,12 @@ def scored_tokens(predicted: Sequence[Path]) -> int | None:
     return read_json(predicted[0] / "predict.json")["scored_tokens"] or None if predicted else None
 
 
+def scores(predicted: Sequence[Path]) -> bool:
+    """Whether the backend scores references, or answered none of the prompts so that nobody can tell."""
+    told = read_json(predicted[0] / "predict.json") if predicted else {}
+    return bool(told.get("scores", True) or told["failed"] == told["examples"])
+
+
 def training(trained: Sequence[Path], seeds: Sequence[int]) -> Json | None:
     """How a candidate was trained; None where nothing was.
 
@@ -77,7 +83,7 @@ def costs(
     """What one trial costs: the mean over the seeds, of memory and size the largest; null where unknown.
 
     `train_seconds` is the time of the training steps alone, without loading, validating and saving; a cost in
-    US dollars is that of all the time. The price is a GPU's, so what a CPU did has none.
+    US dollars is that of all the time. The price is a GPU's, so what a CPU did has none; servers have theirs.
     """
     outcomes = [read_json(folder / "outcome.json") for folder in trained]
     passes = [read_json(folder / "predict.json") for folder in predicted]
@@ -98,7 +104,12 @@ def costs(
 
 
 def cost(receipt: Json, price_per_gpu_hour: float | None) -> float | None:
-    """US dollars for a training or a pass over the eval set; None without a price or on a CPU."""
+    """US dollars for a training or a pass over the eval set; None without a price or on a CPU.
+
+    What a server charged for answers is a cost of its own, whoever paid it and whenever.
+    """
+    if receipt.get("cost_usd") is not None:
+        return float(receipt["cost_usd"])
     if price_per_gpu_hour is None or receipt["device"] in (None, "cpu"):
         return None
     hours = seconds(receipt) * receipt.get("process_count", 1) / SECONDS_IN_AN_HOUR

@@ -1,105 +1,92 @@
-"""A judge's verdicts on the candidates, as win rates with what they are worth."""
+"""What the judges say: each judge's analysis, its receipt, and the candidates' win rates by it.
+
+Everything but the receipts follows from the lines of verdicts.jsonl, so that old replies that are read again
+give new figures without a run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from harness.records import Choice, iter_json_lines, read_json
-from harness.stages.comparisons import ALPHA, NO_DIFFERENCE
-from harness.stages.measurements import why_missing
-from harness.stats.multiplicity import holm
-from harness.stats.pairwise import Codes, aggregate, encode
+from harness.judging.agreement import agreement
+from harness.judging.analysis import analyse, finite
+from harness.judging.table import UNPARSED_LIMIT
+from harness.stages.comparisons import NO_DIFFERENCE, outlook
+from harness.stages.verdicts import EVERYONE, table
 
 Json = dict[str, Any]
 EVEN = 0.5
 """The win rate of two equals."""
-UNPARSED_LIMIT = 0.10
-"""Above this share of unreadable verdicts no conclusion is drawn: they are not missing at random."""
-COUNTS = ("skipped", "from_cache", "prompt_tokens", "completion_tokens")
-"""What a judge's receipt counts: pairs without an answer, verdicts not asked for again, tokens paid for."""
 RULES = ("average", "tie_on_disagreement", "consistent_only")
 
 
-def win_rates(
-    judge: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]], inputs: Mapping[str, Path]
-) -> dict[str, Json]:
-    """Candidate -> its win rate by this judge, or why there is none; Holm over the candidates.
+def opinion(known: Mapping[str, Any], lines: Sequence[Json], players: Sequence[str]) -> Json:
+    """A judge's entry in results.json: what its receipts tell, and what follows from its `lines`.
 
-    Candidates that the judge was not asked about, the opponent first of all, are left out.
+    `analysis` is that of `harness.judging`; None where there is no verdict. `pairs` compares every two
+    players in the form of the metrics' pairs: in a round robin by a's win rate against b, minus a half; else
+    by the difference of their win rates against the opponent, on the prompts that both share.
     """
-    found: dict[str, Json] = {}
-    for candidate in candidates:
-        entries = [trial["judges"].get(judge["name"]) for trial in candidate["trials"]]
-        if not any(entries):
-            continue
-        reason = why_missing(candidate, entries)
-        folders = [] if reason else [inputs[name] for name in entries]
-        found[candidate["name"]] = {"missing": reason} if reason else _win_rate(folders, judge["against"])
-    rated = [rate for rate in found.values() if "missing" not in rate]
-    for rate, p_adjusted in zip(rated, holm([rate["p_value"] for rate in rated]), strict=True):
-        rate["p_adjusted"] = p_adjusted
-        rate["verdict"] = _verdict(rate)
-    return found
+    if not lines:
+        return {**known, "analysis": None, "pairs": []}
+    robin = known["against"] == EVERYONE
+    verdicts = table(lines, players, symmetric=known["symmetric"])
+    analysis = analyse(verdicts, against=None if robin else known["against"])
+    found = [_from_even(pair) for pair in analysis["pairs"]] if robin else analysis["differences"]
+    pairs = [
+        {**pair, **outlook(pair, len(found), settled=pair["verdict"] != NO_DIFFERENCE)}
+        for pair in found
+        if pair["n"]
+    ]
+    return dict(finite({**known, "analysis": analysis, "pairs": pairs}))
 
 
-def signature(
-    judge: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]], inputs: Mapping[str, Path]
-) -> str:
-    """How the judge's verdicts came about, in its own words; empty where it gave none."""
-    for candidate in candidates:
-        for trial in candidate["trials"]:
-            entry = trial["judges"].get(judge["name"])
-            if isinstance(entry, str):
-                return str(read_json(inputs[entry] / "judge.json")["signature"])
-    return ""
+def _from_even(pair: Mapping[str, Any]) -> Json:
+    """A pair of the analysis by how far its win rate is from that of two equals."""
+    average = pair["rules"]["average"]
+    ends = {end: None if average[end] is None else average[end] - EVEN for end in ("value", "low", "high")}
+    return {**{key: pair[key] for key in ("a", "b", "n", "p_value", "p_adjusted", "verdict")}, **ends}
 
 
-def _win_rate(folders: Sequence[Path], against: str) -> Json:
-    receipts = [read_json(folder / "judge.json") for folder in folders]
-    seeds = [_choices(folder) for folder in folders]
-    if not any(seeds):
-        return {"missing": f"no prompt has an answer of both candidate and {against}"}
-    rate = aggregate(*_codes(seeds))
-    if not rate.pairs:
-        return {"missing": f"none of the {rate.incomplete} pairs got a readable verdict in both orders"}
-    whole = asdict(rate)
-    rules = {rule: whole.pop(rule) for rule in RULES}
-    costs = [receipt["cost_usd"] for receipt in receipts]
+def win_rates(judge: Mapping[str, Any]) -> dict[str, Json]:
+    """Candidate -> its win rate by this judge against its opponent or the field, or why there is none."""
+    rates = judge["analysis"]["rates"] if judge["analysis"] else {}
     return {
-        "against": against,
-        "n": rate.average.n,
-        "rules": rules,
-        **whole,
-        "unparsed": (rate.unparsed_candidate_first + rate.unparsed_opponent_first) / 2,
-        "cost_usd": None if None in costs else sum(costs),
-        **{key: sum(receipt[key] for receipt in receipts) for key in COUNTS},
+        name: dict(known) if "missing" in known else {**_win_rate(rates.get(name), judge), **known}
+        for name, known in judge["by_candidate"].items()
     }
 
 
-def _choices(folder: Path) -> dict[tuple[str, bool], Choice]:
-    """(example, whether the candidate stood first) -> verdict."""
-    return {
-        (line["example_id"], line["candidate_first"]): line["verdict"]["choice"]
-        for line in iter_json_lines(folder / "verdicts.jsonl")
+def _win_rate(rate: Json | None, judge: Mapping[str, Any]) -> Json:
+    if rate is None:
+        opponent = "any opponent" if judge["against"] == EVERYONE else judge["against"]
+        return {"missing": f"no prompt has an answer of both candidate and {opponent}"}
+    if not rate["n"]:
+        return {"missing": f"none of the {rate['incomplete']} pairs got a readable verdict in both orders"}
+    return {**rate, "against": judge["against"], "unread": rate["unparsed"] > UNPARSED_LIMIT}
+
+
+def agreements(judges: Sequence[Mapping[str, Any]], lines: Mapping[str, Sequence[Json]]) -> Json | None:
+    """How far the judges agree with each other on the pairs that they share; None where fewer than two spoke.
+
+    `with_people` lists, of the judges' pairs, those with people's verdicts: judge, n, same, kappa, low, high.
+    """
+    tables = {
+        judge["name"]: table(lines[judge["name"]], symmetric=judge["symmetric"])
+        for judge in judges
+        if lines.get(judge["name"])
     }
+    if len(tables) < 2:
+        return None
+    found = agreement(tables)
+    people = {judge["name"] for judge in judges if judge["people"]}
+    return {**found, "with_people": list(_with_people(found["pairs"], people))}
 
 
-def _codes(seeds: Sequence[Mapping[tuple[str, bool], Choice]]) -> tuple[Codes, Codes]:
-    """(seeds, prompts) codes for either order; an order that was not asked counts as unparsed."""
-    ids = list(dict.fromkeys(example for seed in seeds for example, _ in seed))
-    first, second = (
-        np.stack([encode([seed.get((example, order), "unparsed") for example in ids]) for seed in seeds])
-        for order in (True, False)
-    )
-    return first, second
-
-
-def _verdict(rate: Mapping[str, Any]) -> str:
-    if rate["unparsed"] > UNPARSED_LIMIT or not rate["p_adjusted"] < ALPHA:
-        return NO_DIFFERENCE
-    return "better" if rate["rules"]["average"]["value"] > EVEN else "worse"
+def _with_people(rows: Sequence[Json], people: set[str]) -> Iterator[Json]:
+    for row in rows:
+        for judge, other in (("a", "b"), ("b", "a")):
+            if row[other] in people and row[judge] not in people:
+                figures = {key: row[key] for key in ("n", "same", "kappa", "low", "high")}
+                yield {"judge": row[judge], "people": row[other], **figures}

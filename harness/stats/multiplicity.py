@@ -23,3 +23,21 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     factors = np.arange(len(ascending), 0, -1)
     adjusted[ascending] = np.minimum(1.0, np.maximum.accumulate(factors * p[ascending]))
     return adjusted
+
+
+def benjamini_hochberg(p_values: npt.ArrayLike) -> FloatArray:
+    """Benjamini and Hochberg's step-up adjusted p-values, in the order given; NaN stays NaN.
+
+    `p_values` is (m,). Claiming what lies below q keeps the expected share of false claims among all claims
+    at most q, for tests that are independent or positively dependent.
+
+    Source: Benjamini and Hochberg, Controlling the False Discovery Rate (1995); Benjamini and Yekutieli
+    (2001) for the dependence.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full(p.shape, np.nan)
+    (tested,) = np.nonzero(~np.isnan(p))
+    descending = tested[np.argsort(-p[tested], kind="stable")]
+    factors = len(descending) / np.arange(len(descending), 0, -1)
+    adjusted[descending] = np.minimum(1.0, np.minimum.accumulate(factors * p[descending]))
+    return adjusted

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.protocols import FloatArray
+from harness.stats.proportions import binomial_p_value, t_interval
 from harness.stats.resampling import ScoreFunction, block_sizes, score_totals
 
 TIE_TOLERANCE = 1e-10
 """Differences this close, relative to the scores, are equal: sums in another order differ by rounding."""
+
+
+class Difference(NamedTuple):
+    """A mean difference with its interval and the two-sided p-value of there being none."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_t(differences: FloatArray, *, level: float = 0.95) -> Difference:
+    """The mean of paired differences by Student's t; (n,), one a prompt, in any unit.
+
+    Prompts are independent and the mean difference is near normal: n of 30 and more, or differences that are
+    not too skewed. Below two prompts all but the value is NaN; differences that are all alike are certain.
+
+    Source: Student, The Probable Error of a Mean (1908).
+    """
+    from scipy.special import stdtr
+
+    n = len(differences)
+    value = float(np.mean(differences)) if n else math.nan
+    low, high = t_interval(differences, level=level)
+    if n < 2:
+        return Difference(value, low, high, math.nan)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(n)
+    if error == 0:
+        return Difference(value, low, high, 0.0 if value else 1.0)
+    return Difference(value, low, high, 2 * float(stdtr(n - 1, -abs(value) / error)))
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Exact two-sided p-value of two systems being right equally often, each prompt right or wrong.
+
+    `wins` are the prompts that only the first has right, `losses` those that only the second has; prompts on
+    which they agree say nothing.
+
+    Source: McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions (1947), in
+    its exact binomial form.
+    """
+    return binomial_p_value(wins, losses)
 
 
 def sign_flip(

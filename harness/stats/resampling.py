@@ -7,6 +7,7 @@ between are systems measured on the same prompts, which are then all resampled a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ def bootstrap(
     `statistics` is (n, ..., k), finite, n >= 1. Prompts are taken as independent. Draws whose score is
     undefined are left out; where they are more than 1 - level of all draws, the interval is NaN. One
     prompt, or prompts that are all alike, give an interval of width 0: they say nothing of the spread.
+    The percentiles are those of `percentile_ends`.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
@@ -103,7 +105,7 @@ def _percentile_interval(
     if not np.isfinite(statistics).all():
         raise ValueError("statistics must be finite: leave out prompts that were not measured")
     drawn = np.concatenate([value(totals) for totals in _resampled_totals(statistics, draws, seed)])
-    low, high = _percentiles(drawn, level)
+    low, high = percentile_ends(drawn, len(statistics), level=level)
     return Interval(value(statistics.sum(axis=0, keepdims=True))[0], low, high)
 
 
@@ -111,21 +113,45 @@ def _resampled_totals(statistics: FloatArray, draws: int, seed: int) -> Iterator
     """Blocks (m, ..., k) of sums over resampled prompts; the same n and seed draw the same prompts."""
     n = len(statistics)
     flat = statistics.reshape(n, -1)
+    for weights in resampled_weights(n, draws=draws, seed=seed, width=flat.shape[1]):
+        yield (weights @ flat).reshape(len(weights), *statistics.shape[1:])
+
+
+def resampled_weights(n: int, *, draws: int, seed: int, width: int = 1) -> Iterator[FloatArray]:
+    """Blocks (m, n), `draws` rows in all: how often each of n units is drawn when n are, with replacement.
+
+    `width` is the number of floats that the caller makes of each row. The same n and seed give the same rows,
+    however they fall into blocks.
+    """
     generator = np.random.default_rng(seed)
-    for size in block_sizes(draws, max(n, flat.shape[1])):
+    for size in block_sizes(draws, max(n, width)):
         # Counting n uniform draws is a multinomial draw, ten times as fast as Generator.multinomial.
         drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        yield (weights.astype(np.float64) @ flat).reshape(size, *statistics.shape[1:])
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def _percentiles(drawn: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
-    """The (1 - level) / 2 quantiles from either end of (draws, ...), over the draws that are defined."""
+def percentile_ends(drawn: FloatArray, n: int, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """The ends (...) of the interval that (draws, ...) scores of n resampled prompts give: two percentiles.
+
+    They lie a little further out than (1 - level) / 2. Resamples of n spread as n rather than n - 1 would
+    have it, and a normal quantile stands where Student's belongs: plain percentiles of a mean of 50 cover
+    93%. Undefined draws are treated as in `bootstrap`.
+
+    Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015), for expanded percentiles.
+    """
     defined = np.isfinite(drawn)
     usable = np.atleast_1d(defined.mean(axis=0) >= level)
     columns = np.where(defined, drawn, np.nan).reshape(len(drawn), -1)
     ends = np.full((2, columns.shape[1]), np.nan)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    ends[:, usable.ravel()] = np.nanquantile(columns[:, usable.ravel()], tails, axis=0)
+    tail = _expanded_tail(n, level)
+    ends[:, usable.ravel()] = np.nanquantile(columns[:, usable.ravel()], [tail, 1 - tail], axis=0)
     low, high = ends.reshape(2, *drawn.shape[1:])
     return low, high
+
+
+def _expanded_tail(n: int, level: float) -> float:
+    from scipy.special import ndtr, stdtrit
+
+    if n < 2:
+        return (1 - level) / 2
+    return float(ndtr(-stdtrit(n - 1, (1 + level) / 2) * math.sqrt(n / (n - 1))))

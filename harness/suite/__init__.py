@@ -12,12 +12,34 @@ training_arguments.py  the names of all keys of TrainingArguments, honoured or n
 grids.py               a candidate's grid: each of its points, read as the candidate with the point's keys set
 launch.py              in how many processes a trial is trained
 selection.py           backends, evaluators, judges, seeds
+judging.py             against whom a judge compares, and whom a panel combines
 inputs.py              base models, datasets and templates on the disk
 sections.py            reading a part with all of its faults collected
 yaml_source.py         YAML with line and column, and --set
 """
 
 from harness.suite.loading import load_suite
-from harness.suite.specs import BASE, Candidate, DataSpec, EvaluatorSpec, GridPoint, JudgeSpec, Suite
+from harness.suite.specs import (
+    ALL,
+    BASE,
+    REFERENCE,
+    Candidate,
+    DataSpec,
+    EvaluatorSpec,
+    GridPoint,
+    JudgeSpec,
+    Suite,
+)
 
-__all__ = ["BASE", "Candidate", "DataSpec", "EvaluatorSpec", "GridPoint", "JudgeSpec", "Suite", "load_suite"]
+__all__ = [
+    "ALL",
+    "BASE",
+    "REFERENCE",
+    "Candidate",
+    "DataSpec",
+    "EvaluatorSpec",
+    "GridPoint",
+    "JudgeSpec",
+    "Suite",
+    "load_suite",
+]

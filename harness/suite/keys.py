@@ -74,6 +74,7 @@ class SuiteKeys(Section):
     seeds: Any = SEEDS
     rank_by: str | None = None
     price_per_gpu_hour: Positive | None = None
+    budget_usd: Annotated[float, Field(ge=0)] | None = None
     candidates: Any = None
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -93,6 +94,8 @@ class SuiteKeys(Section):
         "dataset": "data",
         "metrics": "evaluators",
         "seed": "seeds",
+        "budget": "budget_usd",
+        "max_cost": "budget_usd",
     }
 
 
@@ -154,6 +157,8 @@ class JudgeKeys(Section):
     name: str | None = None
     against: str = "base"
     max_prompts: Count | None = None
+    max_pairs: Count | None = None
+    controls: Annotated[int, Field(ge=0)] = 0
 
 
 class PromptingKeys(Section):

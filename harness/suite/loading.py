@@ -18,13 +18,24 @@ from harness.records import Method, ModelRef
 from harness.registry import Plugin
 from harness.suite.grids import check_points, read_points
 from harness.suite.inputs import read_model, read_prompting, read_sources, read_split
+from harness.suite.judging import check_panels, read_judge
 from harness.suite.keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
 from harness.suite.launch import read_launch
 from harness.suite.methods import read_method, trains
 from harness.suite.recipes import read_generation, read_training
 from harness.suite.sections import Reader, Written
 from harness.suite.selection import Chosen, read_backend, read_plugins, read_seeds
-from harness.suite.specs import BASE, Candidate, DataSpec, EvaluatorSpec, GridPoint, JudgeSpec, Suite
+from harness.suite.specs import (
+    ALL,
+    BASE,
+    REFERENCE,
+    Candidate,
+    DataSpec,
+    EvaluatorSpec,
+    GridPoint,
+    JudgeSpec,
+    Suite,
+)
 from harness.suite.yaml_source import Document, apply_override, read_document
 from harness.validation import suggestion
 
@@ -84,6 +95,7 @@ class _Loading:
             seeds=self.seeds,
             rank_by=self._rank_by(),
             price_per_gpu_hour=keys.price_per_gpu_hour,
+            budget_usd=keys.budget_usd,
         )
 
     def _own(self, key: str) -> Written:
@@ -125,6 +137,9 @@ class _Loading:
             if name == BASE:
                 what = "'base' is the untrained model, which is always a candidate"
                 self.reader.fault(path, what, "choose another name")
+            elif name == ALL:
+                what = "'all' stands for all candidates in a judge's against"
+                self.reader.fault(path, what, "choose another name")
             elif self.reader.name(name, path):
                 found.append((name, Written(recipe, path)))
         return found
@@ -156,6 +171,9 @@ class _Loading:
 
         chosen = part("backend")
         backend, spec = read_backend(self.reader, chosen)
+        if name == REFERENCE and backend is not None and backend.name != REFERENCE:
+            what = "'reference' means the examples' reference answers"
+            self.reader.fault(written.path, what, "choose another name, or backend: reference")
         method = self._method(backend, keys, part("method"), written)
         training = Written(keys.training, written.at("training"))
         generation = Written(keys.generation, written.at("generation"))
@@ -166,7 +184,7 @@ class _Loading:
             method=method,
             training=self._training(backend, method, training),
             launch=self._launch(backend, part("launch")),
-            generation=read_generation(self.reader, [self._own("generation"), generation]),
+            generation=read_generation(self.reader, self._own("generation"), generation, backend),
             evaluators=self.evaluators if keys.evaluators is None else self._evaluators(part("evaluators")),
             judges=self.judges if keys.judges is None else self._judges(part("judges")),
             seeds=self.seeds if keys.seeds is None else read_seeds(self.reader, part("seeds")),
@@ -205,25 +223,20 @@ class _Loading:
         if written.value == []:
             self.reader.fault(written.path, "no evaluators", "name at least one, such as perplexity")
         chosen = read_plugins(self.reader, "evaluator", written, frozenset({"name"}))
-        return tuple(self._one_meaning(EvaluatorSpec(c.name, c.spec), c) for c in chosen)
+        return tuple(
+            self._one_meaning(EvaluatorSpec(c.name, c.spec, self.document.where(c.options.path)), c)
+            for c in chosen
+        )
 
     def _judges(self, written: Written) -> tuple[JudgeSpec, ...]:
-        chosen = read_plugins(self.reader, "judge", written, frozenset({"name", "against", "max_prompts"}))
-        return tuple(self._judge(c) for c in chosen)
+        chosen = read_plugins(self.reader, "judge", written, frozenset(JudgeKeys.model_fields))
+        judges = tuple(self._judge(c) for c in chosen)
+        check_panels(self.reader, {judge.name: judge for judge in judges}, chosen)
+        return judges
 
     def _judge(self, chosen: Chosen) -> JudgeSpec:
-        options = chosen.options
-        keys = self.reader.section(
-            JudgeKeys,
-            Written({k: v for k, v in options.value.items() if k in JudgeKeys.model_fields}, options.path),
-        )
-        names = [BASE, *self.recipes]
-        if keys.against not in names:
-            fix = suggestion(keys.against, names)
-            self.reader.fault(options.at("against"), f"no candidate '{keys.against}'", fix)
         where = self.document.where(chosen.options.path)
-        judge = JudgeSpec(chosen.name, chosen.spec, keys.against, keys.max_prompts, where)
-        return self._one_meaning(judge, chosen)
+        return self._one_meaning(read_judge(self.reader, chosen, [BASE, *self.recipes], where), chosen)
 
     def _one_meaning(self, spec: Spec, chosen: Chosen) -> Spec:
         """A name has one meaning in a suite: what stands in one column of the board must be comparable."""
@@ -233,12 +246,18 @@ class _Loading:
         return spec
 
     def _rank_by(self) -> str:
-        names = [evaluator.name for evaluator in self.evaluators]
+        """The evaluator or judge that orders the board: by default the first evaluator."""
+        evaluators = [evaluator.name for evaluator in self.evaluators]
+        judges = [judge.name for judge in self.judges]
         wanted = self.keys.rank_by
         if wanted is None:
-            return names[0] if names else ""
-        if names and wanted not in names:
-            self.reader.fault(("rank_by",), f"no evaluator '{wanted}'", suggestion(wanted, names))
+            return next(iter(evaluators), "")
+        if evaluators and wanted not in evaluators + judges:
+            fix = suggestion(wanted, evaluators + judges)
+            self.reader.fault(("rank_by",), f"no evaluator or judge '{wanted}'", fix)
+        elif wanted in evaluators and wanted in judges:
+            what = f"'{wanted}' is an evaluator and a judge"
+            self.reader.fault(("rank_by",), what, "give one of them another by name: in its options")
         return wanted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from harness import registry
@@ -126,11 +126,34 @@ def _training_defaults(
     return defaults
 
 
-def read_generation(reader: Reader, parts: Sequence[Written]) -> dict[str, Any]:
-    """The GenerationConfig keys that are set, and our defaults; `null` unsets what the suite has set."""
+def _check_generation(reader: Reader, merged: Merged, backend: Plugin, honoured: frozenset[str]) -> None:
+    """Faults of keys that are set and that a backend cannot hand on."""
+    for key, value in merged.values.items():
+        if value is not None and key not in honoured:
+            what = f"backend '{backend.name}' does not honour '{key}'"
+            fix = f"it honours {', '.join(sorted(honoured))}; unset it there by {key}: null"
+            reader.fault(merged.places[key], what, fix)
+
+
+def read_generation(
+    reader: Reader, suite: Written, candidate: Written, backend: Plugin | None
+) -> dict[str, Any]:
+    """The GenerationConfig keys that are set, and our defaults; `null` unsets what the suite has set.
+
+    A backend that declares `generation_keys` has a fault for any other that is set. Where it declares none of
+    them, its answers are there already: it passes over the suite's keys.
+    """
+    honoured: frozenset[str] | None = getattr(backend and backend.cls, "generation_keys", None)
+    if backend is not None and honoured is not None and not honoured:
+        for key in reader.mapping(candidate):
+            what = f"backend '{backend.name}' generates nothing"
+            reader.fault(candidate.at(key), what, "leave it out")
+        return {}
     merged = Merged()
-    for written in parts:
+    for written in (suite, candidate):
         merged.add(reader.section(Generation, written), written)
+    if backend is not None and honoured is not None:
+        _check_generation(reader, merged, backend, honoured)
     values = {**Generation().model_dump(), **merged.values}
     values = {key: value for key, value in values.items() if value is not None}
     if not values["do_sample"]:

@@ -12,28 +12,40 @@ from harness.records import Method, ModelRef, PluginSpec, Prompting
 
 BASE = "base"
 """The untrained model: always a candidate, always the first."""
+REFERENCE = "reference"
+"""What the examples' reference answers are called where they are compared as an answer of their own."""
+ALL = "all"
+"""In a judge's `against`: every candidate with every other."""
 
 
 @dataclass(frozen=True)
 class EvaluatorSpec:
-    """An evaluator under the name it has on the board."""
+    """An evaluator under the name it has on the board; `where` is its place in the file."""
 
     name: str
     plugin: PluginSpec
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class JudgeSpec:
-    """A judge under the name it has on the board, and the candidate that all others are held against.
+    """A judge under the name it has on the board, and whom the candidates are held against.
 
-    `max_prompts` limits how many examples it is asked about; None: all. `where` is its place in the file.
+    `against` is a candidate, REFERENCE or ALL. `max_prompts` limits how many examples it is asked about,
+    `max_pairs` how many pairs of answers in a round robin; None: all. On `controls` prompts it is tested
+    itself. `members` are the judges of the suite that a panel combines; a `symmetric` judge sees no order.
+    `where` is its place in the file.
     """
 
     name: str
     plugin: PluginSpec
     against: str
     max_prompts: int | None
-    where: str = field(compare=False)
+    max_pairs: int | None = None
+    controls: int = 0
+    members: tuple[str, ...] = ()
+    symmetric: bool = False
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite; `candidates` has base first. `text` is the file as written, before the `overrides`."""
+    """A suite; `candidates` has base first. `text` is the file as written, before the `overrides`.
+
+    `rank_by` names an evaluator or a judge. `budget_usd` is what servers may cost in all; None: no limit.
+    """
 
     path: Path
     display_path: str
@@ -101,3 +116,4 @@ class Suite:
     seeds: tuple[int, ...]
     rank_by: str
     price_per_gpu_hour: float | None = None
+    budget_usd: float | None = None

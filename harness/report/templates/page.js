@@ -62,7 +62,25 @@
   };
 
   function verdictsOf(example) {
-    return example.verdicts.flatMap((judge) => [judge[state.a], judge[state.b]].filter(Boolean));
+    return data.judges.flatMap((_, judge) =>
+      [given(example, judge, state.a, state.b), given(example, judge, state.b, state.a)].filter(Boolean));
+  }
+
+  // What a judge said of a candidate: against its opponent or, in a round robin, against the other one shown.
+  function given(example, judge, candidate, other) {
+    const verdicts = example.verdicts[judge];
+    if (!data.judges[judge].robin) return verdicts[candidate][0];
+    return verdicts[candidate].find((one) => one.opponent === other)
+      ?? turned(verdicts[other].find((one) => one.opponent === candidate));
+  }
+
+  // A pair of a round robin is kept from one side; this is the other.
+  function turned(verdict) {
+    if (!verdict) return undefined;
+    const opposite = { first: "second", second: "first", win: "loss", loss: "win" };
+    const orders = verdict.orders.map(([position, outcome, reason]) =>
+      [opposite[position], opposite[outcome] ?? outcome, reason]);
+    return { ...verdict, orders: orders.reverse() };
   }
 
   function searchable(example) {
@@ -148,8 +166,9 @@
       made.append(text, element("p", "note", `${answer.tokens} tokens${answer.cut ? ", cut off at the limit" : ""}`));
     }
     if (answer) made.append(scores(answer, example.answers[other]));
-    example.verdicts.forEach((judge, index) => {
-      if (judge[candidate]) made.append(verdict(data.judges[index], judge[candidate]));
+    data.judges.forEach((judge, index) => {
+      const said = given(example, index, candidate, other);
+      if (said) made.append(verdict(judge.name, judge.robin ? data.candidates[other].name : judge.against, said));
     });
     return made;
   }
@@ -169,12 +188,12 @@
     return made;
   }
 
-  function verdict(judge, given) {
+  function verdict(judge, opponent, said) {
     const made = element("div", "verdict");
-    const head = element("p", "label", `${judge.name}, against ${judge.against}`);
-    if (given.flip) head.append(" ", element("span", "badge warn", "flip"));
+    const head = element("p", "label", `${judge}, against ${opponent}`);
+    if (said.flip) head.append(" ", element("span", "badge warn", "flip"));
     made.append(head);
-    given.orders.forEach(([position, outcome, reason]) => {
+    said.orders.forEach(([position, outcome, reason]) => {
       const line = element("p", "order");
       line.append(element("span", "note", `shown ${position}: `), element("strong", outcome, outcome));
       if (reason) line.append(element("span", "reason", ` ${reason}`));

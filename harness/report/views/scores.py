@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import format as fmt
+from harness.stages.standing import ranking_pairs
 
 Json = Mapping[str, Any]
 
@@ -52,30 +53,65 @@ def _full_difference(compared: Json, unit: str) -> dict[str, str]:
 
 
 def head_to_head(results: Json) -> dict[str, Any] | None:
-    """The ranking metric's pairs as a square: what the row's candidate has over the column's."""
-    rank_by = results["suite"]["rank_by"]
-    metric = next((m for m in results["metrics"] if m["name"] == rank_by), None)
-    pairs = [p for p in results["pairs"] if p["metric"] == rank_by]
-    if metric is None or not pairs:
+    """The pairs of what ranks as a square: what the row's candidate has over the column's."""
+    ranks_by = ranking_figure(results)
+    pairs = ranking_pairs(results)
+    if ranks_by is None or not pairs:
         return None
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for pair in pairs:
-        cells[pair["a"], pair["b"]] = _versus(pair, metric, 1)
-        cells[pair["b"], pair["a"]] = _versus(pair, metric, -1)
+        cells[pair["a"], pair["b"]] = _versus(pair, ranks_by["unit"], 1)
+        cells[pair["b"], pair["a"]] = _versus(pair, ranks_by["unit"], -1)
     compared = {name for key in cells for name in key}
     names = [c["name"] for c in results["candidates"] if c["name"] in compared]
     return {
-        "label": metric["label"],
+        "label": ranks_by["label"],
         "names": names,
         "rows": [(a, [cells.get((a, b)) for b in names]) for a in names],
     }
 
 
-def _versus(pair: Json, metric: Json, sign: int) -> dict[str, str]:
+def ranking_figure(results: Json) -> dict[str, str] | None:
+    """Label and unit of the metric or the judge that ranks; None where that is neither."""
+    ranks_by = results["suite"]["rank_by"]
+    metric = next((m for m in results["metrics"] if m["name"] == ranks_by), None)
+    if metric is not None:
+        return {"label": metric["label"], "unit": metric["unit"]}
+    named = any(judge["name"] == ranks_by for judge in results["judges"])
+    return {"label": f"win rate by {ranks_by}", "unit": "%"} if named else None
+
+
+def neighbours(results: Json) -> list[dict[str, str]]:
+    """Every two candidates that follow each other in rank, and what would tell them apart."""
+    ranks_by = ranking_figure(results)
+    return [] if ranks_by is None else [_neighbour(row, ranks_by["unit"]) for row in results["neighbours"]]
+
+
+def _neighbour(row: Json, unit: str) -> dict[str, str]:
+    ends = (row["low"], row["high"])
+    cheaper, effect = row["cheaper"], row["smallest_effect"]
+    words = {"train_cost_usd": "cheaper", "train_seconds": "faster"}
+    return {
+        "first": row["first"],
+        "second": row["second"],
+        "difference": fmt.difference(row["value"], unit, *ends),
+        "interval": fmt.difference_interval(row["value"], *ends, unit),
+        "n": fmt.count(row["n"]),
+        "verdict": row["verdict"],
+        "p": fmt.p_value(row["p_adjusted"]),
+        "effect": "–" if effect is None else fmt.difference(effect, unit).lstrip("+"),
+        "more": "–" if row["more_prompts"] is None else fmt.about(row["more_prompts"]),
+        "cheaper": f"{cheaper['name']}, {fmt.number(cheaper['times'], 2)} times {words[cheaper['by']]}"
+        if cheaper
+        else "–",
+    }
+
+
+def _versus(pair: Json, unit: str, sign: int) -> dict[str, str]:
     wins = {"a": 1, "b": -1}.get(pair["verdict"], 0) * sign
     value, low, high = (None if pair[key] is None else sign * pair[key] for key in ("value", "low", "high"))
     return {
-        "text": fmt.difference(value, metric["unit"], low, high),
+        "text": fmt.difference(value, unit, low, high),
         "verdict": {1: "better", -1: "worse", 0: "cannot be told apart"}[wins],
         "p": fmt.p_value(pair["p_adjusted"]),
     }

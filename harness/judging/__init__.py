@@ -1,0 +1,1 @@
+"""Verdicts of judges as columns, from wherever they come, and what they say: analysis, agreement, text."""

@@ -1,0 +1,157 @@
+"""Old replies read again, perhaps by a better parser: `harness report FOLDER --reparse`. Nobody is asked.
+
+All that is new is computed before anything is written. Of the three files verdicts.jsonl is replaced first,
+and the others always follow from it: what a crash leaves half-way, the same command mends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.errors import HarnessError, InputError, PluginError
+from harness.records import Verdict, write_json, write_jsonl
+from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_objects, read_results
+from harness.stages import boards
+from harness.stages.verdicts import READING, by_example
+
+Json = dict[str, Any]
+_KEYS = frozenset(("judge", "example_id", "seed", "first", "second", "control", "raw", *READING))
+
+
+@dataclass(frozen=True)
+class Reread:
+    """What came of one judge's replies. `kept` says why they were not read again; empty where they were."""
+
+    judge: str
+    replies: int = 0
+    changed: int = 0
+    understood: int = 0
+    kept: str = ""
+
+    def __str__(self) -> str:
+        if self.kept:
+            return f"{self.judge}: left as it was; {self.kept}"
+        told = f", {self.understood:,} of which were unparsed before" if self.understood else ""
+        return f"{self.judge}: {self.changed:,} of {self.replies:,} verdicts changed{told}"
+
+
+def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
+    """Read the replies in a report folder again, and rewrite verdicts, examples and results accordingly.
+
+    A judge is found by its name: bundled, installed, or in the judges/ folder beside a suite. InputError
+    where the folder is no report of this schema; HarnessError where a judge fails on a reply.
+    """
+    results = read_results(folder / RESULTS)
+    if not (folder / VERDICTS).is_file():
+        raise InputError("no such file", where=str(folder / VERDICTS), fix=FIX)
+    lines: dict[str, list[Json]] = {judge["name"]: [] for judge in results["judges"]}
+    for where, line in read_objects(folder / VERDICTS):
+        if not line.keys() >= _KEYS or line["judge"] not in lines:
+            raise InputError("not a verdict of this report", where=where, fix=FIX)
+        lines[line["judge"]].append(line)
+    told = [_reread(judge, lines, suite_folder) for judge in _members_first(results["judges"])]
+    judges = [_counted(judge, lines[judge["name"]]) for judge in results["judges"]]
+    board = boards.complete({**results, "judges": judges}, lines)
+    examples = list(_with_verdicts(read_examples(folder / EXAMPLES), judges, lines))
+    (folder / "index.html").unlink(missing_ok=True)  # a page that is there belongs to the results beside it
+    write_jsonl(folder / VERDICTS, (line for mine in lines.values() for line in mine))
+    write_jsonl(folder / EXAMPLES, examples)
+    write_json(folder / RESULTS, board)
+    return told
+
+
+def _members_first(judges: Sequence[Json]) -> list[Json]:
+    """The judges in an order in which those that combine others come after them; there are no circles."""
+    by_name = {judge["name"]: judge for judge in judges}
+    ordered: dict[str, Json] = {}
+
+    def place(judge: Json) -> None:
+        for member in judge["members"]:
+            place(by_name[member])
+        ordered[judge["name"]] = judge
+
+    for judge in judges:
+        place(judge)
+    return list(ordered.values())
+
+
+def _reread(judge: Json, lines: Mapping[str, list[Json]], suite_folder: Path | None) -> Reread:
+    name, mine = judge["name"], lines[judge["name"]]
+    try:
+        made = _made(judge["plugin"], suite_folder)
+    except PluginError as error:
+        return Reread(name, kept=str(error))
+    if judge["members"] and hasattr(made, "combine"):
+        found = _combined(made, judge["members"], mine, lines)
+    elif hasattr(made, "reread"):
+        found = ((line, made.reread(line["raw"])) for line in mine if line["raw"])
+    else:
+        return Reread(name, kept="its verdicts come from no reply that could be read again")
+    try:
+        return _applied(name, found)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise HarnessError(f"judge '{name}' failed on a reply: {type(error).__name__}: {error}") from error
+
+
+def _made(plugin: Json, suite_folder: Path | None) -> Any:
+    """The judge as it is found now; PluginError where it cannot be made with the options it had."""
+    found = registry.find("judge", plugin["name"], suite_folder)
+    if faults := registry.check_options(found.cls, plugin["options"]):
+        fault = faults[0]
+        raise PluginError(f"{'.'.join(map(str, fault.path))}: {fault.what}", fix=fault.fix)
+    return registry.create(registry.make_spec(found, plugin["options"], suite_folder))
+
+
+def _applied(name: str, found: Iterable[tuple[Json, Verdict]]) -> Reread:
+    """Bring what was read into the lines, and count."""
+    replies = changed = understood = 0
+    for line, verdict in found:
+        replies += 1
+        new = {key: getattr(verdict, key) for key in READING}
+        if any(line[key] != value for key, value in new.items() if key != "reason"):
+            changed += 1
+            understood += line["choice"] == "unparsed" and verdict.choice != "unparsed"
+            line.update(new)
+    return Reread(name, replies, changed, understood)
+
+
+def _combined(
+    panel: Any, members: Sequence[str], mine: Iterable[Json], lines: Mapping[str, Sequence[Json]]
+) -> Iterator[tuple[Json, Verdict]]:
+    """The panel's word on each of its lines, out of what its members say now."""
+    said = {member: {_place(line): _verdict(line) for line in lines[member]} for member in members}
+    for line in mine:
+        verdicts = [said[member].get(_place(line)) for member in members]
+        if None not in verdicts:
+            yield line, panel.combine(verdicts)
+
+
+def _place(line: Json) -> tuple[Any, ...]:
+    return tuple(line[key] for key in ("example_id", "seed", "first", "second", "control"))
+
+
+def _verdict(line: Json) -> Verdict:
+    return Verdict(raw=line["raw"], **{key: line[key] for key in READING})
+
+
+def _counted(judge: Json, lines: Sequence[Json]) -> Json:
+    """The judge's entry, its receipt counting what cannot be read now."""
+    unparsed = [line for line in lines if line["choice"] == "unparsed"]
+    faults = Counter(line["fault"] for line in unparsed if line["fault"])
+    counted = {"unparsed": len(unparsed), "faults": dict(sorted(faults.items()))}
+    return {**judge, "receipt": {**judge["receipt"], **counted}}
+
+
+def _with_verdicts(
+    examples: Iterable[Json], judges: Sequence[Json], lines: Mapping[str, Sequence[Json]]
+) -> Iterator[Json]:
+    shown = {judge["name"]: by_example(lines[judge["name"]], judge["against"]) for judge in judges}
+    for example in examples:
+        yield {**example, "verdicts": {name: found.get(example["id"], {}) for name, found in shown.items()}}

@@ -1,0 +1,59 @@
+"""How far the judges agree, with one another and with people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness import format as fmt
+
+Json = Mapping[str, Any]
+
+
+def agreement_table(results: Json) -> dict[str, Any] | None:
+    """Every two judges with the share of pairs on which they agree, people first; None below two judges."""
+    agreement = results["agreement"]
+    if agreement is None:
+        return None
+    people = {judge["name"] for judge in results["judges"] if judge["people"]}
+    rows = [_row(row, people) for row in agreement["pairs"] if row["n"]]
+    return {
+        "rows": sorted(rows, key=lambda row: not row["people"]),
+        "alpha": _over_all(agreement["krippendorff"]),
+        "fleiss": _over_all(agreement["fleiss"]),
+    }
+
+
+def _row(row: Json, people: set[str]) -> dict[str, Any]:
+    return {
+        "a": row["a"],
+        "b": row["b"],
+        "people": bool(people & {row["a"], row["b"]}),
+        "n": fmt.count(row["n"]),
+        "same": fmt.share(row["same"]),
+        "kappa": _with_interval(row["kappa"], row["low"], row["high"]),
+    }
+
+
+def _over_all(figure: Json | None) -> str:
+    if not figure or figure["value"] is None:
+        return ""
+    return f"{_with_interval(figure['value'], figure['low'], figure['high'])}, n = {fmt.count(figure['n'])}"
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return fmt.MISSING
+    span = f" [{fmt.fixed(low, 2)} – {fmt.fixed(high, 2)}]" if low is not None and high is not None else ""
+    return fmt.fixed(value, 2) + span
+
+
+def with_people(judge: str, results: Json) -> list[dict[str, str]]:
+    """What a judge shares with each judge whose verdicts people gave; empty where there is none."""
+    rows = results["agreement"]["with_people"] if results["agreement"] else ()
+    mine = [row for row in rows if row["judge"] == judge and row["n"]]
+    kappas = [_with_interval(row["kappa"], row["low"], row["high"]) for row in mine]
+    return [
+        {"same": fmt.share(row["same"]), "note": f"kappa {kappa}, n = {fmt.count(row['n'])}"}
+        for row, kappa in zip(mine, kappas, strict=True)
+    ]

@@ -1,0 +1,153 @@
+"""Who leads by what ranks the board, who may be as good, and what it would take to tell neighbours apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any
+
+from harness import format as fmt
+from harness.stages.comparisons import NO_DIFFERENCE
+from harness.stages.findings.judges import preferred, why_refused
+from harness.stages.findings.words import OUTCOMES, are, difference, listed, score, standings, with_interval
+from harness.stages.measurements import INSTEAD
+from harness.stages.standing import ranking_pairs
+
+Json = Mapping[str, Any]
+NEIGHBOURS = 3
+"""So many neighbours that cannot be told apart are spoken of; the page has them all."""
+WORTH_SAYING = 1.1
+"""A training that costs so many times less is called cheaper."""
+PRACTICAL = 100_000
+"""More prompts than this nobody judges."""
+CHEAPER = {"train_cost_usd": "cheaper", "train_seconds": "faster"}
+
+
+def by_rank(results: Json) -> Iterator[str]:
+    """The leader first: this sentence stands alone above the board."""
+    ranks_by = results["suite"]["rank_by"]
+    metric = next((m for m in results["metrics"] if m["name"] == ranks_by), None)
+    judge = next((j for j in results["judges"] if j["name"] == ranks_by), None)
+    if metric is not None:
+        yield from _by_metric(metric, results)
+    elif judge is not None:
+        yield from _by_judge(judge, results)
+
+
+def _by_metric(metric: Json, results: Json) -> Iterator[str]:
+    base, *others = results["candidates"]
+    ranked = [candidate for candidate in others if candidate["rank"]]
+    apart = [c["name"] for c in others if "incomparable" in c["scores"].get(metric["name"], {})]
+    if ranked:
+        yield _leader(ranked[0], base, metric, " among equal tokenizers" if apart else "")
+        yield from _order(ranked, results, "ranked candidate" if apart else "candidate")
+        yield from _neighbours(results, metric["unit"])
+    else:
+        yield f"No candidate can be ranked by {metric['label']}, as this board is to be."
+    if apart:
+        yield (
+            f"{listed(apart)} {are(apart)} not ranked: {metric['label']} is per token, and another "
+            f"tokenizer makes other tokens; {INSTEAD}."
+        )
+    compared = {c["name"]: c["differences"].get(metric["name"], {}) for c in ranked}
+    if told := standings(compared, f"{base['name']} by {metric['label']}"):
+        yield told
+
+
+def _by_judge(judge: Json, results: Json) -> Iterator[str]:
+    ranked = [candidate for candidate in results["candidates"][1:] if candidate["rank"]]
+    if reason := why_refused(judge):
+        yield f"No candidate is ranked, as this board is to be by the judge {judge['name']}: {reason}."
+    elif not ranked:
+        yield f"No candidate can be ranked by the judge {judge['name']}, as this board is to be."
+    else:
+        yield preferred(judge, {row["name"]: row["win_rates"][judge["name"]] for row in ranked})
+        yield from _order(ranked, results, "candidate")
+        yield from _neighbours(results, "%")
+
+
+def _order(ranked: Sequence[Json], results: Json, rivals: str) -> Iterator[str]:
+    pairs = ranking_pairs(results)
+    alike = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["verdict"] == NO_DIFFERENCE}
+    yield from _beside([candidate["name"] for candidate in ranked], alike, rivals)
+
+
+def _leader(leader: Json, base: Json, metric: Json, among: str) -> str:
+    name, unit = metric["name"], metric["unit"]
+    mine, apart = leader["scores"][name], leader["differences"].get(name, {})
+    way = "higher" if metric["higher_is_better"] else "lower"
+    head = (
+        f"{leader['name']} has the best {metric['label']}{among} ({way} is better): "
+        f"{with_interval(mine, unit)}, n = {fmt.count(mine['n'])}."
+    )
+    if "value" not in apart:
+        return head
+    value, low, high = (apart[key] for key in ("value", "low", "high"))
+    span = fmt.difference_interval(value, low, high, unit)
+    theirs = score(base["scores"][name], unit)
+    return (
+        f"{head} That is {OUTCOMES[apart['verdict']]} {base['name']}'s {theirs}: difference "
+        f"{fmt.difference(value, unit, low, high)} [{span}], n = {fmt.count(apart['n'])}, "
+        f"{_p_after_correction(apart)}."
+    )
+
+
+def _p_after_correction(apart: Json) -> str:
+    """The interval before it is that of one comparison: where correction matters, the sentence says so."""
+    corrected = fmt.p_value(apart["p_adjusted"])
+    if not corrected:
+        return "p undefined"
+    return corrected if corrected == fmt.p_value(apart["p_value"]) else f"{corrected} after correction"
+
+
+def _beside(names: Sequence[str], alike: Set[frozenset[str]], rivals: str) -> Iterator[str]:
+    """Who may be as good as the leader, and which of the others cannot be told apart from one another.
+
+    Two are spoken of as neighbours; here are the groups of three and more.
+    """
+    leader, *others = names
+    equals = [name for name in others if {leader, name} in alike]
+    if equals:
+        yield f"{listed(equals)} cannot be told apart from {leader}: the order among them may be chance."
+    elif others:
+        yield f"{leader} is ahead of every other {rivals}."
+    groups = [g for g in _groups([n for n in others if n not in equals], alike) if len(g) > 2]
+    if groups:
+        yield f"These cannot be told apart: {'; '.join(map(listed, groups))}."
+
+
+def _groups(names: Sequence[str], alike: Set[frozenset[str]]) -> list[list[str]]:
+    """The longest runs of the order in which no two can be told apart; runs may overlap."""
+    found: list[list[str]] = []
+    reached = 0
+    for start in range(len(names)):
+        end = start + 1
+        while end < len(names) and all({name, names[end]} in alike for name in names[start:end]):
+            end += 1
+        if end - start > 1 and end > reached:
+            found.append(list(names[start:end]))
+            reached = end
+    return found
+
+
+def _neighbours(results: Json, unit: str) -> Iterator[str]:
+    """Neighbours that cannot be told apart: how large the difference may be, and what settles the choice."""
+    level = [pair for pair in results["neighbours"] if pair["verdict"] == NO_DIFFERENCE]
+    for pair in level[:NEIGHBOURS]:
+        cheaper = pair["cheaper"]
+        saving = (
+            f"; {cheaper['name']} trained {fmt.number(cheaper['times'], 2)} times {CHEAPER[cheaper['by']]}"
+            if cheaper and cheaper["times"] >= WORTH_SAYING
+            else ""
+        )
+        names = f"{pair['first']} and {pair['second']}"
+        if pair["low"] is not None:
+            yield f"{names} cannot be told apart ({difference(pair, unit)}){saving}.{_needed(pair)}"
+
+
+def _needed(pair: Json) -> str:
+    more = pair["more_prompts"]
+    if more is None:
+        return ""
+    if more > PRACTICAL:
+        return f" More than {fmt.count(PRACTICAL)} more prompts would be needed."
+    return f" About {fmt.about(more)} more {'prompt' if more == 1 else 'prompts'} would be needed."

@@ -1,0 +1,127 @@
+"""The order of the candidates by a metric or by a judge, the ranks it leaves possible, and its neighbours."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.stages.comparisons import NO_DIFFERENCE, Compared, is_comparable
+from harness.stages.verdicts import EVERYONE
+from harness.stages.win_rates import win_rates
+from harness.stats import ranks
+
+Json = dict[str, Any]
+BY_COST = ("train_cost_usd", "train_seconds")
+"""What two neighbours may differ in beside quality: money where it is known, else time."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Candidates from best to worst, and who is shown to be better than whom.
+
+    Those without a place, for want of a figure or of one on the others' scale, are not in `order`.
+    """
+
+    order: tuple[str, ...]
+    better: ranks.BoolArray
+
+    @property
+    def ranks(self) -> dict[str, list[int]]:
+        """Candidate -> the [best, worst] rank that the comparisons leave possible."""
+        return dict(zip(self.order, ranks.rank_intervals(self.better).tolist(), strict=True))
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Candidate -> letters: two that share one cannot be told apart."""
+        return dict(zip(self.order, ranks.groups(self.better, range(len(self.order))), strict=True))
+
+
+NOBODY = Standing((), np.zeros((0, 0), dtype=np.bool_))
+
+
+def by_metric(compared: Compared, names: Sequence[str]) -> Standing:
+    """A score that is not comparable with base's (of another tokenizer) has no place among the others."""
+    scores = {name: compared.scores[name] for name in names}
+    sign = -1 if compared.info["higher_is_better"] else 1
+    placed = [name for name, score in scores.items() if is_comparable(score)]
+    order = tuple(sorted(placed, key=lambda name: sign * scores[name]["value"]))
+    return Standing(order, _better(compared.pairs, order))
+
+
+def by_judge(judge: Mapping[str, Any], names: Sequence[str]) -> Standing:
+    """By rating in a round robin, else by win rate against the opponent; nobody where it is refused.
+
+    A candidate on which too many verdicts could not be read has no place either.
+    """
+    analysis = judge["analysis"]
+    if analysis is None or analysis["refused"]:
+        return NOBODY
+    rates = {
+        name: rate for name, rate in win_rates(judge).items() if not rate.get("unread", "missing" in rate)
+    }
+    values = {name: rate["rules"]["average"]["value"] for name, rate in rates.items()}
+    if judge["against"] == EVERYONE and analysis["abilities"]:
+        values = {row["player"]: row["rating"] for row in analysis["abilities"] if row["player"] in rates}
+    placed = [name for name in names if values.get(name) is not None]
+    order = tuple(sorted(placed, key=lambda name: -values[name]))
+    return Standing(order, _better(judge["pairs"], order))
+
+
+def _better(pairs: Sequence[Mapping[str, Any]], order: Sequence[str]) -> ranks.BoolArray:
+    """(k, k): whether the candidate of the row is shown to be better than that of the column."""
+    place = {name: index for index, name in enumerate(order)}
+    better = np.zeros((len(order), len(order)), dtype=np.bool_)
+    for pair in pairs:
+        if pair["a"] in place and pair["b"] in place and pair["verdict"] != NO_DIFFERENCE:
+            winner, loser = (pair["a"], pair["b"]) if pair["verdict"] == "a" else (pair["b"], pair["a"])
+            better[place[winner], place[loser]] = True
+    return better
+
+
+def neighbours(board: Mapping[str, Any]) -> Iterator[Json]:
+    """Every two ranked candidates that follow each other: how far apart, and what one of them saves.
+
+    The difference is that of the pair in `ranking_pairs`, from the side of the first.
+    """
+    ranked = [row for row in board["candidates"] if row["rank"]]
+    found = {frozenset((pair["a"], pair["b"])): pair for pair in ranking_pairs(board)}
+    for first, second in itertools.pairwise(ranked):
+        pair = found.get(frozenset((first["name"], second["name"])))
+        if pair is not None:
+            yield {
+                "first": first["name"],
+                "second": second["name"],
+                **_turned(pair, first["name"]),
+                "cheaper": _cheaper(first, second),
+            }
+
+
+def ranking_pairs(board: Mapping[str, Any]) -> list[Json]:
+    """The comparisons behind the ranks: those of the metric or of the judge that ranks."""
+    ranks_by = board["suite"]["rank_by"]
+    judge = next((judge for judge in board["judges"] if judge["name"] == ranks_by), None)
+    return judge["pairs"] if judge else [pair for pair in board["pairs"] if pair["metric"] == ranks_by]
+
+
+def _turned(pair: Mapping[str, Any], first: str) -> Json:
+    """The comparison as the first candidate sees it."""
+    keys = ("n", "p_adjusted", "smallest_effect", "more_prompts")
+    shared = {key: pair[key] for key in keys}
+    mine = "a" if pair["a"] == first else "b"
+    verdict = {mine: "better", NO_DIFFERENCE: NO_DIFFERENCE}.get(pair["verdict"], "worse")
+    ends = [pair[key] if mine == "a" else -pair[key] for key in ("value", "low", "high")]
+    return {"value": ends[0], "low": min(ends[1:]), "high": max(ends[1:]), **shared, "verdict": verdict}
+
+
+def _cheaper(one: Mapping[str, Any], other: Mapping[str, Any]) -> Json | None:
+    """Which of two trainings cost less, how many times, and by what; None where one of them has no cost."""
+    for field in BY_COST:
+        costs = {row["name"]: (row["costs"] or {}).get(field) for row in (one, other)}
+        if all(costs.values()):
+            name = min(costs, key=lambda candidate: costs[candidate])
+            return {"name": name, "times": max(costs.values()) / costs[name], "by": field}
+    return None

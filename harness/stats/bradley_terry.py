@@ -1,0 +1,173 @@
+"""Abilities of players from judgments of pairs, with a term for the answer that stands first.
+
+The chance that the first is preferred is 1 / (1 + exp(-(ability of the first - ability of the second +
+position))). Judgments of one prompt belong together, so intervals resample prompts.
+
+Sources: Bradley and Terry, Rank Analysis of Incomplete Block Designs (1952); Davidson and Beaver, On
+Extending the Bradley-Terry Model to Incorporate Within-Pair Order Effects (1977), for the position.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.protocols import FloatArray
+from harness.stats.crossed import Part, Spread
+from harness.stats.paired_comparisons import Model, Tally
+from harness.stats.resampling import percentile_ends
+
+Ends = tuple[FloatArray, FloatArray]
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What `bradley_terry` finds, in logits; abilities have the mean 0.
+
+    `value`, `low`, `high` and `standard_error` are (players,), `draws` is (B, players): the abilities of each
+    resample of prompts, whose standard deviation is `standard_error`. `covariance` is (players, players), by
+    the likelihood, for judgments that are independent of one another. `position` is the logit by which
+    standing first helps; 0 with NaN for its ends where it was not fitted. `bounded` is False where some
+    players never lost to, nor tied with, the others: how far apart they are is then the ridge's word alone.
+    """
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    standard_error: FloatArray
+    draws: FloatArray
+    covariance: FloatArray
+    position: float
+    position_low: float
+    position_high: float
+    bounded: bool
+
+    def against(self, player: int) -> tuple[FloatArray, FloatArray]:
+        """(players,) abilities with that of `player` at 0, and their standard errors by the likelihood."""
+        variance = np.diag(self.covariance)
+        error = np.sqrt(np.maximum(0.0, variance + variance[player] - 2 * self.covariance[player]))
+        return self.value - self.value[player], error
+
+
+def bradley_terry(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    worth: npt.ArrayLike,
+    prompt: npt.ArrayLike,
+    *,
+    players: int,
+    trial: npt.ArrayLike | None = None,
+    position: bool = True,
+    ridge: float = 0.01,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Abilities:
+    """Abilities by maximum likelihood with a weak ridge, and their intervals over prompts.
+
+    `first`, `second` and `prompt` are (m,) indices, players from 0 to `players` - 1; `worth` (m,) is what the
+    judgment is worth to the first, in 0..1: a tie is half a win to each side, which assumes that it says no
+    more than that the two are near. The position can be told from ability where pairs stand in both orders.
+
+    `ridge` takes ridge / 2 times the sum of squared parameters off the log-likelihood, as a normal prior with
+    variance 1 / ridge would, so that a player who always wins stays finite. A ridge of 0 is plain maximum
+    likelihood, and ValueError where that has no maximum.
+
+    Intervals are percentiles over resampled prompts, and where `bounded` is False no narrower than Wald's.
+    `trial` (m,) says of which training (seed) of the players a judgment is; of two or more the intervals hold
+    for other seeds too, by `crossed`, provided that all players have judgments in each.
+    """
+    tally = Tally.of(first, second, worth, prompt, trial, players=players)
+    model = Model(players, tally.cells, position, ridge)
+    counts, worths = (sums[0] for sums in tally.sums(np.ones((1, tally.prompts))))
+    found = model.fit(counts.sum(axis=0)[None], worths.sum(axis=0)[None])[0]
+    bounded = model.bounded(counts.sum(axis=0), worths.sum(axis=0))
+    if np.isnan(found).any() or (ridge == 0 and not bounded):
+        raise ValueError("no finite abilities: some players always win or never meet; give a ridge above 0")
+    covariance = model.covariance(found, counts.sum(axis=0), worths.sum(axis=0))
+    pooled, by_trial = _refits(model, tally, found, draws, seed)
+    ends = _ends(found, pooled, tally.prompts, level)
+    if tally.trials > 1 and model.all_meet(counts):
+        observed = model.fit(counts, worths, found)
+        ends = _ends_over_trials(found, observed, by_trial, tally.prompts, level)
+    if not bounded:
+        ends = _at_least_wald(ends, found, covariance, tally.prompts, level)
+    return _abilities(found, ends, pooled, covariance, position, bounded)
+
+
+def _refits(
+    model: Model, tally: Tally, start: FloatArray, draws: int, seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """(draws, p) fits to resampled prompts, and (draws, trials, p) of each trial where there are several."""
+    p = model.players + 1
+    pooled, by_trial = [np.empty((0, p))], [np.empty((0, tally.trials, p))]
+    for counts, worths in tally.resampled(draws, seed, tally.trials * p * p):
+        pooled.append(model.fit(counts.sum(axis=1), worths.sum(axis=1), start))
+        if tally.trials > 1:
+            flat = (-1, len(model.cells))
+            fits = model.fit(counts.reshape(flat), worths.reshape(flat), start)
+            by_trial.append(fits.reshape(-1, tally.trials, p))
+    return np.concatenate(pooled), np.concatenate(by_trial)
+
+
+def _ends(found: FloatArray, drawn: FloatArray, prompts: int, level: float) -> Ends:
+    if not len(drawn):
+        return np.full_like(found, math.nan), np.full_like(found, math.nan)
+    return percentile_ends(drawn, prompts, level=level)
+
+
+def _ends_over_trials(
+    found: FloatArray, observed: FloatArray, drawn: FloatArray, prompts: int, level: float
+) -> Ends:
+    """As `crossed.spread` has it: the covariance of two trials over prompts, and the variance of trials.
+
+    `observed` is (trials, p), `drawn` is (draws, trials, p).
+    """
+    trials = len(observed)
+    centred = drawn - drawn.mean(axis=0)
+    both, each = (centred.sum(axis=1) ** 2).mean(axis=0), (centred**2).sum(axis=1).mean(axis=0)
+    shared = np.maximum(0.0, both - each) / (trials * (trials - 1)) * prompts / (prompts - 1)
+    between = observed.var(axis=0, ddof=1) / trials
+    intervals = [
+        Spread((Part(float(over_prompts), prompts - 1), Part(float(over_trials), trials - 1))).interval(
+            float(value), level
+        )
+        for value, over_prompts, over_trials in zip(found, shared, between, strict=True)
+    ]
+    low, high = np.array(intervals).T
+    return low, high
+
+
+def _at_least_wald(ends: Ends, found: FloatArray, covariance: FloatArray, prompts: int, level: float) -> Ends:
+    """`ends` no nearer than the likelihood's own: all resamples of a player who always wins are alike."""
+    _, quantile = Spread((Part(1.0, max(prompts - 1, 1)),)).interval(0.0, level)
+    reach = quantile * np.sqrt(np.diag(covariance))
+    return np.fmin(ends[0], found - reach), np.fmax(ends[1], found + reach)
+
+
+def _abilities(
+    found: FloatArray,
+    ends: Ends,
+    drawn: FloatArray,
+    covariance: FloatArray,
+    position: bool,
+    bounded: bool,
+) -> Abilities:
+    enough = len(drawn) > 1
+    return Abilities(
+        value=found[:-1],
+        low=ends[0][:-1],
+        high=ends[1][:-1],
+        standard_error=np.nanstd(drawn[:, :-1], axis=0, ddof=1)
+        if enough
+        else np.full(len(found) - 1, math.nan),
+        draws=drawn[:, :-1],
+        covariance=covariance[:-1, :-1],
+        position=float(found[-1]) if position else 0.0,
+        position_low=float(ends[0][-1]) if position else math.nan,
+        position_high=float(ends[1][-1]) if position else math.nan,
+        bounded=bounded,
+    )

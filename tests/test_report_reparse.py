@@ -1,0 +1,204 @@
+"""Old replies read again: what changes, what is left, and that nobody is asked and nothing is half done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from report_inputs import make_report_input
+
+from harness.cli import main
+from harness.errors import HarnessError, InputError
+from harness.records import iter_json_lines, read_json, write_json, write_jsonl
+from harness.report.reparse import Reread, reparse
+
+READER = '''"""Reads its old replies."""
+
+import json
+from dataclasses import dataclass
+
+from harness import Question, Verdict, option
+
+
+@dataclass(frozen=True)
+class {name}:
+    """Reads its old replies."""
+
+    strict: bool = option(False, help="refuse to read")
+
+    def compare(self, question: Question, first: str, second: str) -> Verdict:
+        raise AssertionError("nobody is asked")
+
+    def reread(self, raw: str) -> Verdict:
+        {body}
+'''
+BETTER = """found = json.loads(raw)["choice"]
+        return Verdict("tie" if found == "unparsed" else found, "read again", raw)"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A report in which gpt4's verdicts come from the plugin `reader`."""
+    made = make_report_input(tmp_path / "report", examples=40)
+    rewrite(made, lambda results: results["judges"][1]["plugin"].update(name="reader"))
+    return made
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    results = read_json(folder / "results.json")
+    change(results)
+    write_json(folder / "results.json", results)
+
+
+def suite_with(tmp_path: Path, body: str, name: str = "reader") -> Path:
+    (tmp_path / "judges").mkdir(exist_ok=True)
+    (tmp_path / "judges" / f"{name}.py").write_text(READER.format(name=name.title(), body=body))
+    return tmp_path
+
+
+def test_a_better_parser_changes_what_it_reads(folder: Path, tmp_path: Path) -> None:
+    before, lines = read_json(folder / "results.json"), list(iter_json_lines(folder / "verdicts.jsonl"))
+    unparsed = sum(line["judge"] == "gpt4" and line["choice"] == "unparsed" for line in lines)
+    assert unparsed == before["judges"][1]["receipt"]["unparsed"] > 0
+    told = reparse(folder, suite_with(tmp_path, BETTER))
+    asked = sum(line["judge"] == "gpt4" for line in lines)
+    assert told[1] == Reread("gpt4", replies=asked, changed=unparsed, understood=unparsed)
+    after, read = read_json(folder / "results.json"), list(iter_json_lines(folder / "verdicts.jsonl"))
+    for old, new in zip(lines, read, strict=True):
+        if old["judge"] != "gpt4" or old["choice"] != "unparsed":
+            assert old == new
+        else:
+            assert (new["choice"], new["fault"], new["reason"]) == ("tie", "", "read again")
+            assert new["raw"] == old["raw"]
+    gpt4 = after["judges"][1]
+    assert (gpt4["analysis"]["unparsed"], gpt4["receipt"]["unparsed"], gpt4["receipt"]["faults"]) == (
+        0,
+        0,
+        {},
+    )
+    assert gpt4["receipt"]["cost_usd"] == 2.75
+    kept = [judge for judge in after["judges"] if judge["name"] != "gpt4"]
+    assert kept == [judge for judge in before["judges"] if judge["name"] != "gpt4"]
+    rows = {row["name"]: row for row in after["candidates"]}
+    assert rows["last2"]["win_rates"]["gpt4"]["unparsed"] == 0
+    assert not any("could not be read" in warning for row in rows.values() for warning in row["warnings"])
+    assert [row["name"] for row in after["candidates"]] == [row["name"] for row in before["candidates"]]
+    shown = [verdict for entry in iter_json_lines(folder / "examples.jsonl")
+             for verdict in entry["verdicts"]["gpt4"].get("last2", ())]  # fmt: skip
+    assert {verdict["choice"] for verdict in shown} == {"first", "second", "tie"}
+    assert not (folder / "index.html").exists()
+
+
+def test_reading_the_same_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    results = json.loads(files["results.json"])
+    told = reparse(folder, suite_with(tmp_path, 'return Verdict(json.loads(raw)["choice"], fault="invalid" '
+                                                'if "unparsed" in raw else "")'))  # fmt: skip
+    assert told[1].changed == 0
+    assert (folder / "verdicts.jsonl").read_bytes() == files["verdicts.jsonl"]
+    again = read_json(folder / "results.json")
+    assert again["judges"][1]["receipt"].pop("faults") != results["judges"][1]["receipt"].pop("faults")
+    warnings = results.pop("warnings")  # of which one is not the stage's
+    assert again.pop("warnings") == warnings[:-1]
+    assert again == results
+
+
+@pytest.mark.parametrize("rank_by", ["gpt4", "local"])
+def test_a_board_ranked_by_a_judge_is_ranked_anew(folder: Path, tmp_path: Path, rank_by: str) -> None:
+    rewrite(folder, lambda results: results["suite"].update(rank_by=rank_by))
+    reparse(folder, suite_with(tmp_path, BETTER))
+    rows = read_json(folder / "results.json")["candidates"]
+    rates = [row["win_rates"][rank_by]["rules"]["average"]["value"] for row in rows[1:-1]]
+    assert rates == sorted(rates, reverse=True)
+    assert all(row["rank"] and row["group"] for row in rows[1:-1])
+
+
+def test_a_panel_follows_its_members(folder: Path, tmp_path: Path) -> None:
+    def combine(results: dict[str, Any]) -> None:
+        options = {"judges": ["gpt4", "reference"], "rule": "majority"}
+        panel = {
+            "name": "both",
+            "members": options["judges"],
+            "plugin": {"name": "panel", "options": options},
+        }
+        results["judges"].append({**results["judges"][1], **panel})
+
+    rewrite(folder, combine)
+    lines = list(iter_json_lines(folder / "verdicts.jsonl"))
+    copies = [{**line, "judge": "both", "choice": "unparsed"} for line in lines if line["judge"] == "gpt4"]
+    write_jsonl(folder / "verdicts.jsonl", lines + copies)
+    told = {one.judge: one for one in reparse(folder, suite_with(tmp_path, BETTER))}
+    assert told["both"].understood == len(copies)
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "reason"),
+    [
+        (BETTER, "elsewhere", "unknown judge 'reader'"),
+        ("return Verdict(  # broken", "reader", "reader.py"),
+    ],
+)
+def test_a_judge_that_cannot_be_made_leaves_its_verdicts(
+    folder: Path, tmp_path: Path, body: str, name: str, reason: str
+) -> None:
+    verdicts = (folder / "verdicts.jsonl").read_bytes()
+    told = reparse(folder, suite_with(tmp_path, body, name))
+    assert reason in str(told[1])
+    assert str(told[1]).startswith("gpt4: left as it was; ")
+    assert (folder / "verdicts.jsonl").read_bytes() == verdicts
+
+
+def test_a_judge_that_fails_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(HarnessError, match="judge 'gpt4' failed on a reply: ZeroDivisionError"):
+        reparse(folder, suite_with(tmp_path, "return 1 / 0"))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (
+            lambda path: path.write_text('{"judge": "gpt4"}\n'),
+            "verdicts.jsonl:1: not a verdict of this report",
+        ),
+        (lambda path: path.write_text("[]\n"), "verdicts.jsonl:1: not a verdict of this report"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not JSON"),
+        (lambda path: path.write_text(path.read_text().replace('"gpt4"', '"other"', 1)), "not a verdict"),
+    ],
+)
+def test_spoilt_verdicts_are_refused_at_their_line(
+    folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(folder / "verdicts.jsonl")
+    results = (folder / "results.json").read_bytes()
+    with pytest.raises(InputError, match=message):
+        reparse(folder)
+    assert (folder / "results.json").read_bytes() == results
+
+
+def test_the_command_says_what_changed_and_renders(folder: Path, tmp_path: Path) -> None:
+    suite = suite_with(tmp_path, BETTER) / "suite.yaml"
+    done = CliRunner().invoke(main, ["report", str(folder), "--reparse", "--suite", str(suite)])
+    assert done.exit_code == 0, done.output
+    assert "verdicts changed" in done.stderr
+    assert "of which were unparsed before" in done.stderr
+    assert "reference: left as it was; its verdicts come from no reply" in done.stderr
+    assert (folder / "index.html").is_file()
+
+
+def test_an_earlier_schema_is_one_line(folder: Path) -> None:
+    rewrite(folder, lambda results: results.update(schema=2))
+    for options in ([], ["--reparse"]):
+        done = CliRunner().invoke(main, ["report", str(folder), *options])
+        assert done.exit_code == 2
+        (line,) = done.stderr.splitlines()
+        assert (
+            "results.json: written by an earlier version of the harness (schema 2, this one reads 3)" in line
+        )
+        assert "run the suite again" in line
