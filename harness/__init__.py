@@ -14,15 +14,18 @@ from harness.errors import (
     SuiteError,
 )
 from harness.protocols import (
+    Answerer,
     Backend,
     Decoding,
     Evaluator,
+    HonoursSomeGeneration,
     HonoursSomeValues,
     Judge,
     LanguageModel,
     Launchable,
     Preflight,
     Progress,
+    StandsIn,
     TrainJob,
     TrainOutcome,
     option,
@@ -49,6 +52,7 @@ from harness.records import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answerer",
     "Backend",
     "Completion",
     "DataError",
@@ -56,6 +60,7 @@ __all__ = [
     "Evaluator",
     "Example",
     "HarnessError",
+    "HonoursSomeGeneration",
     "HonoursSomeValues",
     "InputError",
     "Judge",
@@ -76,6 +81,7 @@ __all__ = [
     "Question",
     "Score",
     "StageError",
+    "StandsIn",
     "SuiteError",
     "TokenSums",
     "TrainJob",

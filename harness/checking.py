@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from harness.modeling.probes.results import (
     ProbeResult,
 )
 from harness.plan import Plan, compile_plan
-from harness.records import read_json, read_jsonl, to_json
+from harness.records import PluginSpec, read_json, read_jsonl, to_json
 from harness.store import Store, canonical
 from harness.suite import EvaluatorSpec, JudgeSpec, load_suite
 from harness.validation import suggestion
@@ -31,7 +31,16 @@ from harness.validation import suggestion
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Asking = JudgeSpec | EvaluatorSpec
+
+@dataclass(frozen=True)
+class Served:
+    """A candidate that a server answers for; it is asked whether it would, as a judge is."""
+
+    name: str
+    plugin: PluginSpec
+
+
+Asking = JudgeSpec | EvaluatorSpec | Served
 CHECKS = "harness.modeling.probes.checking"
 PROBES = (*BASE_PROBES, *RECIPE_PROBES, *JUDGE_PROBES)
 POLL_SECONDS = 0.1
@@ -47,7 +56,7 @@ def chosen_probes(only: Collection[str]) -> tuple[str, ...]:
 
 
 def plan_without_judges(path: Path, overrides: Sequence[str], store: Path) -> tuple[Plan, list[Asking]]:
-    """A suite's plan without judging, and its judges, with the evaluators that ask a server as they do.
+    """A suite's plan without judging, and its judges, with all else that asks a server as they do.
 
     One that could not run is to be a row of the table; a plan would not come about with it.
     """
@@ -58,6 +67,8 @@ def plan_without_judges(path: Path, overrides: Sequence[str], store: Path) -> tu
         asking = [e for e in candidate.evaluators if hasattr(registry.create(e.plugin), "reach")]
         judges |= {judge.name: judge for judge in candidate.judges}
         judges |= {evaluator.name: evaluator for evaluator in asking}
+        if hasattr(registry.create(candidate.backend), "reach"):
+            judges |= {f"candidate {candidate.name}": Served(candidate.name, candidate.backend)}
         offline = tuple(e for e in candidate.evaluators if e not in asking)
         candidates.append(replace(candidate, judges=(), evaluators=offline))
     plan = compile_plan(replace(suite, judges=(), candidates=tuple(candidates)), Store(store))

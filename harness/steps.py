@@ -68,7 +68,7 @@ class Step:
 
 @dataclass
 class Plan:
-    """Steps in an order in which they can be done; ranking.py makes the last, when it is known what failed."""
+    """Steps in an order in which they can be done; ranking.py makes the last, once the failures are known."""
 
     suite: Suite
     store: Store

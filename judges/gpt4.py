@@ -157,8 +157,9 @@ class Gpt4:
 
     def expect(self, question: Question, first: str, second: str) -> Usage:
         """All samples, each answered at once; see `expected_usage` for how tokens are guessed."""
-        requests = [request for request, _ in self._requests(question, first, second)]
-        return expected_usage(self.server, self._format.form, requests, batch=self.batch)
+        requests, samples = zip(*self._requests(question, first, second), strict=True)
+        form, channel = self._format.form, self.channel
+        return expected_usage(self.server, form, requests, channel=channel, samples=samples, batch=self.batch)
 
     def prefetch(self, pairs: Sequence[Pair], progress: Progress) -> None:
         """With `batch`, all first replies by the Batch API; repairs are asked for one by one."""

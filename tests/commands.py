@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 HARNESS = Path(sys.executable).with_name("harness")
 TIMINGS = {
     "seconds",
+    "cheaper",
     "train_seconds",
     "predict_seconds",
     "tokens_per_second",
@@ -65,13 +67,17 @@ def results(folder: Path, name: str = "trial") -> dict[str, Any]:
     return loaded
 
 
+TIMED = re.compile(r"; \S+ trained [\d.,]+ times (?:faster|cheaper)")
+"""What a finding says of two trainings."""
+
+
 def untimed(value: Any) -> Any:
     """Results without what a clock or a meter said."""
     if isinstance(value, dict):
         return {key: untimed(item) for key, item in value.items() if key not in TIMINGS}
     if isinstance(value, list):
         return [untimed(item) for item in value]
-    return value
+    return TIMED.sub("", value) if isinstance(value, str) else value
 
 
 def artifacts(folder: Path) -> set[str]:

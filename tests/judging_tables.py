@@ -62,3 +62,15 @@ def table_of(rows: Iterable[tuple[str, str, str, Choice, int]]) -> Verdicts:
     """A table of (example, first, second, choice, seed)."""
     ids, first, second, choice, seed = zip(*rows, strict=True)
     return tabulate(ids, first, second, choice, seed=seed)
+
+
+def join(parts: Sequence[Verdicts]) -> Verdicts:
+    """One table out of several, examples and players matched by name."""
+    ids, first, second, choice, control = [], [], [], [], []
+    for part in parts:
+        ids += [part.examples[i] for i in part.prompt]
+        first += [part.players[i] for i in part.first]
+        second += [part.players[i] for i in part.second]
+        choice += [CHOICES[i] for i in part.choice]
+        control += part.control.tolist()
+    return tabulate(ids, first, second, choice, control=control)

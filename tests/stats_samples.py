@@ -59,3 +59,19 @@ class BiasedJudge:
         worth = self.worths(quality[:, first] - quality[:, second], generator)
         prompts = np.repeat(np.arange(n), len(first))
         return np.tile(first, n), np.tile(second, n), worth.ravel(), prompts
+
+
+def judged_by_length(
+    n: int, generator: Generator, *, likes_length: float = 1.0, better: float = 0.0
+) -> dict[str, FloatArray]:
+    """One candidate in both orders, whose answers are longer: arguments of `length_adjusted`."""
+    ours, theirs = generator.lognormal(6.4, 0.4, size=n), generator.lognormal(6.0, 0.4, size=n)
+    gap = likes_length * np.tanh((ours - theirs) / 400) + better + generator.normal(0, 0.5, size=n)
+    judge = BiasedJudge((0.0, 0.0))
+    return {
+        "worth": np.concatenate([judge.worths(gap, generator), judge.worths(-gap, generator)]),
+        "length_first": np.concatenate([ours, theirs]),
+        "length_second": np.concatenate([theirs, ours]),
+        "prompt": np.tile(np.arange(n), 2),
+        "candidate_first": np.repeat([True, False], n),
+    }

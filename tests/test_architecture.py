@@ -126,11 +126,12 @@ def test_public_names_are_pinned() -> None:
 
 
 PUBLIC = {
-    "Backend", "Completion", "DataError", "Decoding", "Evaluator", "Example", "HarnessError",
-    "HonoursSomeValues", "InputError", "Judge", "Judgment", "LanguageModel", "Launchable", "Message",
-    "Messages", "Method", "ModelError", "ModelRef", "PluginError", "PluginSpec", "Prediction", "Preflight",
-    "Progress", "Prompting", "Question", "Score", "StageError", "SuiteError", "TokenSums", "TrainJob",
-    "TrainOutcome", "Verdict", "__version__", "from_json", "option", "to_json",
+    "Answerer", "Backend", "Completion", "DataError", "Decoding", "Evaluator", "Example", "HarnessError",
+    "HonoursSomeGeneration", "HonoursSomeValues", "InputError", "Judge", "Judgment", "LanguageModel",
+    "Launchable", "Message", "Messages", "Method", "ModelError", "ModelRef", "PluginError", "PluginSpec",
+    "Prediction", "Preflight", "Progress", "Prompting", "Question", "Score", "StageError", "StandsIn",
+    "SuiteError", "TokenSums", "TrainJob", "TrainOutcome", "Verdict", "__version__", "from_json", "option",
+    "to_json",
 }  # fmt: skip
 
 

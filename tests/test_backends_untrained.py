@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answer_rows import ALPACA, EXAMPLES, OTHER, SUM, SYSTEM, TALK, USER, written
+from commands import harness, results
 from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat
 
 from harness import registry
-from harness.data import answers
 from harness.data.examples import make_example
-from harness.errors import DataError, InputError, PluginError, StageError
-from harness.protocols import Answerer, silent
+from harness.errors import InputError, PluginError, StageError
+from harness.ledger import Account, Ledger
+from harness.protocols import Answerer, Decoding, Usage, silent
 from harness.records import (
-    Completion,
     Example,
     Message,
     Prediction,
@@ -34,12 +36,6 @@ from harness.records import (
 from harness.stages import predict
 from harness.suite import load_suite
 
-USER = Message("user", "Add the two numbers.\n\n3 and 4")
-SYSTEM = Message("system", "Be brief.")
-SUM = make_example([USER], "The sum is 7.")
-TALK = make_example([Message("user", "Hello"), Message("assistant", "Hi"), Message("user", "Bye")], "Bye!")
-OTHER = make_example([Message("user", "Which animal barks?")], "A dog barks.")
-EXAMPLES = [SUM, TALK, OTHER]
 GREEDY = {"max_new_tokens": 32, "do_sample": False}
 
 
@@ -53,149 +49,6 @@ def chat() -> Iterator[ScriptedChat]:
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-def written(folder: Path, rows: Any, name: str = "answers.jsonl") -> Path:
-    path = folder / name
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    else:
-        path.write_text(rows if isinstance(rows, str) else json.dumps(rows), encoding="utf-8")
-    return path
-
-
-def matched(path: Path, examples: list[Example] = EXAMPLES, **options: Any) -> dict[str, str | None]:
-    found = answers.answers_to(examples, answers.read(path, **options), path.name)
-    return {example_id: completion.text for example_id, completion in found.items()}
-
-
-OURS = {"example": to_json(SUM), "completion": to_json(Completion("7", 3, "stop")), "sums": None}
-ALPACA = {"instruction": "Add the two numbers.", "input": "3 and 4", "output": "7"}
-TURNS = [{"role": "user", "content": USER.content}, {"role": "assistant", "content": "7"}]
-READ = [
-    ("our predictions.jsonl", "a.jsonl", [OURS]),
-    ("self-instruct's predictions", "a.jsonl", [{"id": "task_1", **ALPACA, "generator": "davinci"}]),
-    (
-        "AlpacaEval's model_outputs.json",
-        "model_outputs.json",
-        [{"instruction": "Add the two numbers.\n3 and 4", "output": "7", "generator": "gpt4"}],
-    ),
-    ("instruction and answer", "a.jsonl", [{"instruction": USER.content, "answer": "7"}]),
-    ("prompt and output", "a.jsonl", [{"prompt": f" {USER.content}\n", "output": "7"}]),
-    ("a prompt of turns", "a.jsonl", [{"prompt": TURNS[:1], "completion": "7"}]),
-    ("question and answer", "a.csv", 'question,answer\n"Add the two numbers. 3 and 4",7\n'),
-    ("turns and answer", "a.jsonl", [{"messages": TURNS[:1], "output": "7"}]),
-    ("turns with the answer at their end", "a.jsonl", [{"messages": TURNS}]),
-    (
-        "conversations",
-        "a.json",
-        [{"conversations": [{"from": "human", "value": USER.content}, {"from": "gpt", "value": "7"}]}],
-    ),
-    ("the id of the eval example", "a.jsonl", [{"id": SUM.id, "output": "7"}]),
-    ("a system message in the file alone", "a.jsonl", [{"id": SUM.id, "system": "Be kind.", **ALPACA}]),
-]
-
-
-@pytest.mark.parametrize(("name", "rows"), [case[1:] for case in READ], ids=[case[0] for case in READ])
-def test_a_file_of_answers_is_read_by_its_columns(tmp_path: Path, name: str, rows: Any) -> None:
-    found = matched(written(tmp_path, rows, name))
-    assert found == {SUM.id: "7", TALK.id: None, OTHER.id: None}
-
-
-def test_columns_can_be_named_and_a_format_chosen(tmp_path: Path) -> None:
-    path = written(tmp_path, [{"messages": "x", "ask": USER.content, "said": "7", "output": "no"}])
-    found = matched(path, wanted="prompt", columns={"prompt": "ask", "output": "said"})
-    assert found[SUM.id] == "7"
-
-
-def test_several_turns_are_one_prompt(tmp_path: Path) -> None:
-    turns = [to_json(message) for message in TALK.prompt]
-    assert matched(written(tmp_path, [{"messages": turns, "output": "See you"}]))[TALK.id] == "See you"
-    assert matched(written(tmp_path, [{"messages": [*turns, TURNS[1]]}]))[TALK.id] == "7"
-
-
-def test_a_system_message_counts_where_the_file_has_one(tmp_path: Path) -> None:
-    told = make_example([SYSTEM, USER], "7")
-    examples = [SUM, told]
-    without = written(tmp_path, [ALPACA], "without.jsonl")
-    assert matched(without, examples) == {SUM.id: "7", told.id: "7"}
-    with_one = written(tmp_path, [{**ALPACA, "system": "Be brief.", "output": "seven"}, ALPACA], "with.jsonl")
-    assert matched(with_one, examples) == {SUM.id: "7", told.id: "seven"}
-
-
-def test_an_answer_that_is_not_there_is_missing_and_an_empty_one_is_an_answer(tmp_path: Path) -> None:
-    path = written(
-        tmp_path, [{**ALPACA, "output": None}, {"instruction": "Which animal barks?", "output": ""}]
-    )
-    found = answers.answers_to(EXAMPLES, answers.read(path), path.name)
-    assert found[SUM.id] == Completion(None, error="missing: the file has null for an answer")
-    assert found[TALK.id].error == "missing: answers.jsonl has no answer to this prompt"
-    assert found[OTHER.id] == Completion("")
-
-
-def test_the_same_answer_twice_is_one(tmp_path: Path) -> None:
-    assert matched(written(tmp_path, [ALPACA, ALPACA]))[SUM.id] == "7"
-
-
-def test_equal_prompts_are_told_apart_by_the_ids_of_the_eval_examples(tmp_path: Path) -> None:
-    other = make_example([USER], "Seven.")
-    rows = [{"id": SUM.id, **ALPACA}, {"id": other.id, **ALPACA, "output": "seven"}]
-    path = written(tmp_path, rows)
-    assert matched(path, [SUM, other]) == {SUM.id: "7", other.id: "seven"}
-    third = make_example([USER], "It is 7.")
-    with pytest.raises(DataError, match=r"answers.jsonl:2: another answer than at .*answers.jsonl:1 to the"):
-        matched(path, [SUM, third])
-
-
-MISTAKES = [
-    (
-        "no prompt of the eval set",
-        [{"prompt": "Who?", "output": "Me"}],
-        {},
-        "a.jsonl: none of its 1 answers is to one of the 3 eval prompts: its first prompt is 'Who?', that of "
-        "the eval set 'Add the two numbers. 3 and 4'; give the answers to the prompts of data.eval",
-    ),
-    (
-        "ids of something else",
-        [{"id": "task_1", "output": "Me"}],
-        {},
-        f"its ids are such as 'task_1', those of the eval examples such as '{SUM.id}'",
-    ),
-    (
-        "unknown columns",
-        [{"text": "Who?", "said": "Me"}],
-        {},
-        "a.jsonl: answers need one of messages, conversations, instruction, prompt, question, id, and one of "
-        "output, answer, completion, response; the columns are text, said; map yours with columns:",
-    ),
-    ("no answer", [{"prompt": "Who?"}], {}, "answers need one of"),
-    ("a number", [{"prompt": "Who?", "output": 7}], {}, "a.jsonl:1: no answer can be read as prompt: "),
-    ("no prompt", [{"prompt": None, "output": "a"}], {}, "a.jsonl:1: no answer can be read as prompt: "),
-    ("an unknown role", [{"messages": [{"role": "x", "content": "y"}]}], {}, "can be read as messages: messages"),
-    ("no id", [{"id": "a", "output": "b"}, {"output": "b"}], {}, "a.jsonl:2: no answer can be read as id"),
-    ("a broken record", [{"example": {"id": "a"}, "completion": {}}], {}, "no answer can be read as predictions"),
-    ("not ours", [{"a": 1}], {"columns": {"reply": "a"}}, "a.jsonl: columns: unknown name 'reply'; known"),
-    ("not theirs", [{"a": 1}], {"columns": {"output": "b"}}, "columns: there is no column 'b' for output"),
-    ("another format", [ALPACA], {"wanted": "id"}, "a.jsonl:1: no answer can be read as id: there is no id"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("rows", "options", "expected"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES]
-)
-def test_a_file_that_cannot_be_used_is_told_with_its_place(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    rows: list[Any],
-    options: Mapping[str, Any],
-    expected: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = written(tmp_path, rows, "a.jsonl")
-    with pytest.raises(InputError) as caught:
-        matched(path, **options)
-    assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def backend(spelled: str, folder: Path | None = None, **options: Any) -> Any:
@@ -586,6 +439,12 @@ def test_a_setting_that_the_model_refuses_is_an_error_and_not_left_out(
     assert told["failed"] == 0
 
 
+def test_a_server_is_asked_whether_it_would_answer(chat: ScriptedChat) -> None:
+    registry.create(backend("openai", model="m", base_url=chat.url)).reach()
+    with pytest.raises(StageError, match="gave no answer"):
+        registry.create(backend("openai", model="m", base_url="http://127.0.0.1:9/v1")).reach()
+
+
 SUITE = """\
 model: {model}
 data: {{train: data.json, eval: 6}}
@@ -653,3 +512,75 @@ def test_generation_that_a_backend_cannot_hand_on_is_refused(
     with pytest.raises(InputError) as caught:
         loaded(tmp_path, tiny_llama, rows, candidate, more)
     assert expected in str(caught.value)
+
+
+def test_what_answers_will_take_is_told_beforehand(tmp_path: Path, chat: ScriptedChat) -> None:
+    made = registry.create(
+        backend("openai", model="m", base_url=chat.url, price={"input": 1e6, "output": 1e6})
+    )
+    usage = made.expect(SUM, Decoding(GREEDY))
+    assert (usage.requests, usage.completion_tokens) == (1, len(SUM.reference) // 4 + 1)
+    assert usage.cost_usd == pytest.approx(usage.prompt_tokens + usage.completion_tokens)
+    chat.plays(says("7"))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        made.server.lend(Account(ledger, "trial", None))
+        list(made.answer([SUM], Decoding(GREEDY)))
+        assert made.expect(SUM, Decoding(GREEDY)) == Usage(0, 0, 0.0, requests=0)
+
+
+@pytest.mark.parametrize("name", ["openai", "outputs", "constant"])
+def test_every_option_is_documented(repo: Path, name: str) -> None:
+    text = (repo / "suites" / "README.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", section, re.MULTILINE))
+    options = registry.describe(registry.find("backend", name).cls).options
+    if name == "constant":
+        assert re.search(r"^\| `constant` \|[^|]*\| `text` \|$", text, re.MULTILINE)
+        return
+    defaults = {o.name: "" if o.required else f"`{json.dumps(o.default)}`" for o in options}
+    assert {key: told[key] for key in defaults} == defaults
+
+
+BOARD = """\
+name: untrained
+model: {model}
+data: {{train: data.json, eval: 6, validation: 4}}
+training: {{max_steps: 1, validation_samples: 0}}
+generation: {{max_new_tokens: 8}}
+evaluators: [perplexity, chrf]
+judges: [{{reference: {{against: reference}}}}]
+candidates:
+  canary: {{backend: {{constant: {{text: No.}}}}}}
+  gpt: {{backend: {{openai: {{model: gpt, base_url: "{url}", price: {{input: 1000, output: 0}}}}}}}}
+  reference: {{backend: reference}}
+  lora: {{method: lora}}
+"""
+NO_LIKELIHOODS = {"canary": "constant", "gpt": "openai", "reference": "reference"}
+
+
+@pytest.mark.slow
+def test_on_the_board_what_cannot_be_scored_is_missing_and_unranked(
+    tmp_path: Path, tiny_llama: Path, rows: list[dict[str, str]], chat: ScriptedChat
+) -> None:
+    chat.script = lambda asked: says(None if "barks" in text_of(asked) else "The answer.")
+    (tmp_path / "data.json").write_text(json.dumps(rows))
+    (tmp_path / "suite.yaml").write_text(BOARD.format(model=tiny_llama, url=chat.url))
+    said = harness("run", "suite.yaml", folder=tmp_path)
+    assert said.returncode == 0, said.stdout + said.stderr
+    base, first, *others = results(tmp_path, "untrained")["candidates"]
+    assert (base["name"], first["name"], first["rank"]) == ("base", "lora", [1, 1])
+    assert [row["rank"] for row in others] == [None, None, None]
+    for row in others:
+        missing = {"missing": f"backend {NO_LIKELIHOODS[row['name']]} has no likelihoods"}
+        assert row["scores"]["perplexity"] == missing
+        assert row["scores"]["chrf"]["n"] > 0
+        assert not any("counted in tokens" in warning for warning in row["warnings"])
+    board = {row["name"]: row for row in others}
+    assert board["reference"]["scores"]["chrf"]["value"] == 100
+    assert board["gpt"]["model"] == "gpt"
+    assert board["gpt"]["costs"]["predict_cost_usd"] == pytest.approx(6 * 0.1)
+    assert board["canary"]["costs"]["predict_cost_usd"] is None
+    answered = sum("barks" not in text_of(asked) for asked in chat.asked)
+    assert board["gpt"]["answers"]["missing"] == 6 - answered
+    assert board["gpt"]["win_rates"]["reference"]["n"] == answered
+    assert len(chat.asked) == 6

@@ -21,7 +21,7 @@ import pytest
 from scripted_chat import Answer, Asked, ScriptedChat, completion, error, says, scripted_chat
 
 from harness import PluginError, StageError
-from harness.chat import Account, ChatServer, Reply, RequestRefused, RequestRejected
+from harness.chat import Account, ChatServer, RequestRefused, RequestRejected
 from harness.chat.throttle import LONGEST_DELAY, Throttle, backoff, retry_after
 from harness.ledger import Ledger
 
@@ -82,6 +82,7 @@ def said(asked: Asked) -> str:
         (error(400, "no tools here"), "400 - no tools here$", 1),
         (error(429, "no money", "insufficient_quota", **SOON), "gave no answer: .*429 - no money$", 1),
         (error(429, "tomorrow", retry_after="86400"), "it asks to wait 86,400 s, longer than a run waits", 1),
+        (error(501, "no tools"), "501 - no tools$", 1),
         (error(429, "slow down", **SOON), "after 1 retries: Error code: 429 - slow down", 2),
         (error(408, **SOON), "after 1 retries: Error code: 408", 2),
         (error(409, **SOON), "after 1 retries: Error code: 409", 2),
@@ -538,13 +539,6 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 """
-
-
-def test_threads_share_one_client(chat: ScriptedChat) -> None:
-    asking = server(chat)
-    with ThreadPoolExecutor(8) as pool:
-        replies: list[Reply] = list(pool.map(lambda n: asking.complete(ask(n)), range(32)))
-    assert {reply.text for reply in replies} == {"yes"}
 
 
 def test_content_in_other_shapes_is_text(chat: ScriptedChat) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from judge_bench import HEADER, RECORDING, Bench, judging
-from scripted_chat import says, scripted_chat
+from scripted_chat import calls, says, scripted_chat
 
-from harness import Judgment, PluginError, Question, StageError, Verdict, registry
+from harness import Judgment, PluginError, Question, StageError, Verdict, registry, to_json
 from harness.errors import BudgetExhausted
 from harness.ledger import Ledger
-from harness.records import Choice, read_jsonl, write_jsonl
+from harness.records import Choice, read_json, read_jsonl, write_jsonl
+from harness.stages import evaluate
 from harness.stages.judge import run
 
 LOGGED = '    log: str = option(help="file", changes_result=False)\n'
@@ -360,3 +361,34 @@ def test_the_answers_of_the_members_come_as_the_stage_writes_them(bench: Bench) 
     bench.inputs |= {"member 0": bench.folder / "m", "member 1": bench.folder / "m"}
     bench.run("panel", {"judges": ["a", "b"]})
     assert choices(bench.judgments()[:2]) == [("id0", True, "first"), ("id0", False, "first")]
+
+
+# Evaluators that ask a server
+
+
+def test_an_evaluator_that_asks_has_ledger_budget_and_receipt(bench: Bench, monkeypatch: Any) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    bench.predictions("candidate", [f"answer {n}" for n in range(10)])
+    inputs = {"predictions": bench.folder / "candidate"}
+    with scripted_chat() as chat:
+        chat.plays(calls({"explanation": "so", "grade": 7}, name="give_grade"))
+        price = {"input": 1000.0, "output": 5000.0}
+        options = {"base_url": chat.url, "price": price, "concurrency": 2, "max_tokens": 20}
+        spec = registry.make_spec(registry.find("evaluator", "rubric"), options)
+
+        def run_with(budget: float, out: str) -> dict[str, Any]:
+            runtime = {**bench.params("length")["runtime"], "budget_usd": budget}
+            (bench.folder / out).mkdir(exist_ok=True)
+            params = {"evaluator": to_json(spec), "runtime": runtime}
+            evaluate.run(params, inputs, bench.folder / out, lambda *_: None)
+            receipt: dict[str, Any] = read_json(bench.folder / out / "evaluator.json")
+            return receipt
+
+        with pytest.raises(BudgetExhausted, match="budget"):
+            run_with(1.0, "out")
+        assert 5 <= len(chat.asked) <= 5 + 2, "a request costs $0.20"
+        receipt = run_with(10.0, "out")
+        assert len(chat.asked) == 10
+        assert (receipt["requests"], receipt["cost_usd"]) == (10, pytest.approx(2.0))
+        again = run_with(10.0, "again")
+        assert (len(chat.asked), again["requests"], again["cost_usd"]) == (10, 0, 0.0)

@@ -164,12 +164,13 @@ def test_the_bias_of_a_position_biased_judge_is_recovered(bench: Bench, chat: Sc
     chat.script = biased
     bench.pairs(PROMPTS)
     bench.run("gpt4", {"base_url": chat.url, "concurrency": 4})
-    lines = []
-    for judgment in bench.judgments():
-        players = ("candidate", "opponent") if judgment.candidate_first else ("opponent", "candidate")
-        place = {"example_id": judgment.example_id, "first": players[0], "second": players[1]}
-        lines.append({"judge": "gpt4", "seed": 0, "choice": judgment.verdict.choice, **place})
-    analysis = analyse(tabulate(lines), against="opponent")
+    judgments = bench.judgments()
+    players = [
+        ("candidate", "opponent") if j.candidate_first else ("opponent", "candidate") for j in judgments
+    ]
+    first, second = zip(*players, strict=True)
+    table = tabulate([j.example_id for j in judgments], first, second, [j.verdict.choice for j in judgments])
+    analysis = analyse(table, against="opponent")
     position, rate = analysis["position"], analysis["rates"]["candidate"]
     assert position["low"] < BIAS < position["high"]
     assert position["low"] > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
+from harness.judging.analysis import analyse
 from harness.judging.readers import read, read_verdicts
 from harness.judging.table import Verdicts
 from harness.records import CHOICES
@@ -120,8 +122,32 @@ class TestAlpacaEval:
         assert (table.length_first.tolist(), table.length_second.tolist()) == ([4], [10])
         assert table.symmetric
 
+    def test_win_rate_is_alpaca_evals(self, tmp_path: Path) -> None:
+        preferences = [1.02, 1.9, 1.5, 2.0, 1.37, 1.0, 1.88, 1.64]
+        rows = [ALPACA | {"instruction": f"{n}", "preference": p} for n, p in enumerate(preferences)]
+        (table,) = read_verdicts(written(tmp_path, "annotations.json", json.dumps(rows))).values()
+        rate = analyse(table, against="davinci")["rates"]["mine"]["rules"]["average"]
+        assert rate["value"] == pytest.approx(sum(p - 1 for p in preferences) / len(preferences))
+        assert rate["n"] == len(preferences)
+
 
 class TestFastChat:
+    def test_adjusted_win_rate_is_fastchats(self, tmp_path: Path) -> None:
+        games = itertools.product(("model_1", "model_2", "tie", "error"), repeat=2)
+        rows = [
+            FASTCHAT | {"question_id": n, "g1_winner": g, "g2_winner": h} for n, (g, h) in enumerate(games)
+        ]
+        rows += [FASTCHAT | {"question_id": 99, "g1_winner": "model_1", "g2_winner": "model_1"}]
+        (table,) = read_verdicts(written(tmp_path, "pair.jsonl", lines(rows))).values()
+        # As show_result.py counts: rows with an error left out, a win where both games agree, else a tie.
+        kept = [r for r in rows if "error" not in (r["g1_winner"], r["g2_winner"])]
+        wins = sum(r["g1_winner"] == r["g2_winner"] == "model_1" for r in kept)
+        losses = sum(r["g1_winner"] == r["g2_winner"] == "model_2" for r in kept)
+        adjusted = (wins + 0.5 * (len(kept) - wins - losses)) / len(kept)
+        rate = analyse(table, against="vicuna-13b")["rates"]["alpaca-13b"]
+        assert rate["rules"]["tie_on_disagreement"]["value"] == pytest.approx(adjusted)
+        assert (rate["pairs"], rate["incomplete"]) == (len(kept), len(rows) - len(kept))
+
     def test_two_games_a_row(self, tmp_path: Path) -> None:
         rows = [
             FASTCHAT,
@@ -186,6 +212,7 @@ class TestFiles:
             ("v.jsonl", lines([OURS | {"first": True}]), "v.jsonl:1: 'first' is True, not a name"),
             ("v.jsonl", lines([OURS | {"control": "again"}]), "v.jsonl:1: 'control' is 'again'; known"),
             ("v.jsonl", lines([OURS | {"first_chars": -1}]), "v.jsonl:1: 'first_chars' is -1, not"),
+            ("v.jsonl", lines([OURS | {"first": "\ud800"}]), "v.jsonl:1: 'first' is '\\ud800', which is"),
             ("v.jsonl", lines([{"id": 1}]), "v.jsonl: has no 'example_id'"),
             ("a.json", json.dumps([ALPACA, ALPACA | {"preference": 0.5}]), "a.json, row 2: 'preference' is"),
             ("a.json", json.dumps([ALPACA | {"preference": 3}]), "a.json, row 1: 'preference' is 3"),

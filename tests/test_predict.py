@@ -111,6 +111,39 @@ class Echo:
     def score(self, pairs: Any) -> Any:
         return [TokenSums(float("nan"), 1, 1, 0) if "nan" in p[-1].content else None for p, _ in pairs]
 '''
+# A backend that stands in for a model, and answers the examples that it is told to, in that order.
+ANSWERER = '''
+"""A backend of answers."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness import Completion, option
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Repeats the prompt in capitals."""
+
+    training_keys: ClassVar[frozenset[str]] = frozenset()
+    methods: ClassVar[frozenset[str]] = frozenset()
+    order: list[str] = option([], help="ids in the order of the answers")
+    asked: str = option("", help="a file that is told what was asked")
+
+    def train(self, job: Any) -> Any:
+        raise NotImplementedError
+
+    def load(self, model: Any, trained: Any, prompting: Any) -> Any:
+        return self
+
+    def answer(self, examples: Any, decoding: Any) -> Any:
+        if self.asked:
+            with Path(self.asked).open("a") as file:
+                print(*(example.id for example in examples), file=file)
+        texts = {example.id: example.prompt[-1].content.upper() for example in examples}
+        for example_id in self.order:
+            yield example_id, Completion(texts.get(example_id, ""))
+'''
 STAGE = """
 import json, sys
 from pathlib import Path
@@ -132,7 +165,7 @@ def params(
 ) -> dict[str, Any]:
     file = tmp_path / "backend_of_test.py"
     file.write_text(source)
-    name = "Untrained" if "Untrained" in source else "Echo"
+    name = next(name for name in ("Untrained", "Echo", "Answerer") if f"class {name}:" in source)
     return {
         "backend": to_json(PluginSpec("backend", "mine", f"{file}:{name}", options)),
         "model": to_json(ModelRef(model)),
@@ -261,6 +294,59 @@ def test_failed_answers_are_counted_and_kept(tmp_path: Path) -> None:
         None,
     )
     assert calls == [(0, 3), (2, 3), (3, 3)]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    folder = out_folder(tmp_path, "data")
+    write_jsonl(folder / "eval.jsonl", [example(0, "hello"), example(1, "refuse"), example(2, "bye")])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (["e02", "e00", "e01"], None),
+        (["e00", "e01"], "the backend passed over 1 examples, first e02"),
+        (["e00", "e07"], "the backend answered example e07, which it was not asked"),
+        (["e00", "e00"], "the backend answered example e00, which it was not asked"),
+    ],
+)
+def test_what_stands_in_for_a_model_answers_in_any_order(
+    tmp_path: Path, three: Path, order: list[str], expected: str | None
+) -> None:
+    out = out_folder(tmp_path, "out")
+    given = params(tmp_path, ANSWERER, order=order)
+    if expected is None:
+        predict.run(given, {"data": three}, out, silent)
+        written = read_jsonl(out / "predictions.jsonl", Prediction)
+        assert [(p.example.id, p.completion.text) for p in written] == [
+            ("e00", "HELLO"),
+            ("e01", "REFUSE"),
+            ("e02", "BYE"),
+        ]
+        summary = read_json(out / "predict.json")
+        assert (summary["scores"], summary["scored_tokens"], summary["cost_usd"]) == (False, 0, None)
+        return
+    with pytest.raises(StageError, match=expected):
+        predict.run(given, {"data": three}, out, silent)
+
+
+def test_each_answer_is_written_when_it_arrives_and_not_asked_for_again(tmp_path: Path, three: Path) -> None:
+    out, asked = out_folder(tmp_path, "out"), tmp_path / "asked"
+    broken = params(tmp_path, ANSWERER, order=["e01", "e00"], asked=str(asked))
+    with pytest.raises(StageError, match="passed over 1"):
+        predict.run(broken, {"data": three}, out, silent)
+    assert len((out / predict.PARTIAL).read_text().splitlines()) == 2
+    with (out / predict.PARTIAL).open("a") as file:  # what a kill in the middle of a write leaves
+        file.write('{"seconds": 0.1, "predictions": [{"example": {"id": "e0')
+    shown: list[int] = []
+    whole = params(tmp_path, ANSWERER, order=["e02"], asked=str(asked))
+    predict.run(whole, {"data": three}, out, lambda done, total, note="": shown.append(done))
+    assert asked.read_text().splitlines() == ["e00 e01 e02", "e02"]
+    assert shown == [2, 3]
+    written = read_jsonl(out / "predictions.jsonl", Prediction)
+    assert [p.completion.text for p in written] == ["HELLO", "REFUSE", "BYE"]
 
 
 def test_a_likelihood_that_is_not_finite_names_its_example(tmp_path: Path) -> None:

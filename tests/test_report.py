@@ -598,6 +598,17 @@ def test_markdown_has_every_warning(folder: Path, results: dict[str, Any]) -> No
         assert f"- {markdown(warning)}\n" in text
 
 
+def test_a_warning_of_several_candidates_is_said_once(tmp_path: Path) -> None:
+    def warn(results: dict[str, Any]) -> None:
+        for candidate in results["candidates"][3:5]:
+            candidate["warnings"] = ["no likelihoods"]
+
+    render_changed(tmp_path, warn)
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert text.count("no likelihoods") == 1
+    assert "- full, lora-r4: no likelihoods\n" in text
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -96,12 +96,12 @@ def test_a_better_parser_changes_what_it_reads(folder: Path, tmp_path: Path) -> 
 def test_reading_the_same_changes_nothing(folder: Path, tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     results = json.loads(files["results.json"])
-    told = reparse(folder, suite_with(tmp_path, 'return Verdict(json.loads(raw)["choice"], fault="invalid" '
-                                                'if "unparsed" in raw else "")'))  # fmt: skip
+    told = reparse(folder, suite_with(tmp_path, 'return Verdict(json.loads(raw)["choice"])'))
     assert told[1].changed == 0
     assert (folder / "verdicts.jsonl").read_bytes() == files["verdicts.jsonl"]
     again = read_json(folder / "results.json")
-    assert again["judges"][1]["receipt"].pop("faults") != results["judges"][1]["receipt"].pop("faults")
+    faults = [board["judges"][1]["receipt"].pop("faults") for board in (again, results)]
+    assert faults[0] == {"invalid": results["judges"][1]["receipt"]["unparsed"]}
     warnings = results.pop("warnings")  # of which one is not the stage's
     assert again.pop("warnings") == warnings[:-1]
     assert again == results
@@ -115,6 +115,24 @@ def test_a_board_ranked_by_a_judge_is_ranked_anew(folder: Path, tmp_path: Path, 
     rates = [row["win_rates"][rank_by]["rules"]["average"]["value"] for row in rows[1:-1]]
     assert rates == sorted(rates, reverse=True)
     assert all(row["rank"] and row["group"] for row in rows[1:-1])
+
+
+def test_gpt4_reads_its_own_replies_without_key_or_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    said = {"first": "answer_1", "second": "answer_2", "tie": "tie", "unparsed": "answer_2"}
+    lines = list(iter_json_lines(folder / "verdicts.jsonl"))
+    for line in lines:
+        line["raw"] = json.dumps({"explanation": "Because.", "choice": said[line["choice"]]})
+    write_jsonl(folder / "verdicts.jsonl", lines)
+    rewrite(folder, lambda results: results["judges"][1]["plugin"].update(name="gpt4", options={}))
+    unparsed = [line["judge"] == "gpt4" and line["choice"] == "unparsed" for line in lines]
+    told = reparse(folder)
+    assert (told[1].changed, told[1].understood) == (sum(unparsed), sum(unparsed))
+    again = list(iter_json_lines(folder / "verdicts.jsonl"))
+    assert {line["choice"] for line, was in zip(again, unparsed, strict=True) if was} == {"second"}
+    assert next(line for line, was in zip(again, unparsed, strict=True) if was)["reason"] == "Because."
 
 
 def test_a_panel_follows_its_members(folder: Path, tmp_path: Path) -> None:

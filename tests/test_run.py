@@ -235,7 +235,7 @@ def test_kill_9_in_every_stage_and_the_results_are_those_of_an_undisturbed_run(
     for stage, evidence in [
         ("training", "train-*.partial/checkpoint*"),
         ("predicting", "predict-*.partial/batches.jsonl"),
-        ("judging", "judge-*.partial/bought.txt"),
+        ("judging", "judge-*.partial/progress.json"),
     ]:
         process = start("run", "suite.yaml", folder=killed)
         wait_until(lambda evidence=evidence: has_partial(killed, evidence), process)

@@ -65,7 +65,7 @@ def test_published_answers_are_ranked_as_people_rank_them(shared: Path, tmp_path
     text = SUITE.format(
         model=model,
         prompts=data / PROMPTS,
-        judges=f"[{{reference: {{against: all}}}}, {local(model, 6)}]",
+        judges=f"[{{reference: {{against: all}}}}, {local(model, 4)}]",
     )
     candidates = "".join(f"  {name}: {{backend: {outputs(name, data)}}}\n" for name in WORST_TO_BEST)
     board = run(tmp_path, f"{text}candidates:\n{candidates}")
@@ -108,19 +108,17 @@ def test_a_tiny_local_judge_claims_no_more_than_its_intervals_allow(shared: Path
     """The untuned model is the base here, as it is the base of the tuned one."""
     shortened(shared / "data", tmp_path)
     model = shared / "models/tiny-en"
-    judges = (
-        f"[{{reference: {{against: all}}}}, {{local: {{model: {model}, against: all, max_prompts: 40}}}}]"
-    )
+    judges = f"[{{reference: {{against: all}}}}, {local(model, 24)}]"
     text = SUITE.format(model=model, prompts=PROMPTS, judges=judges)
     worst, *others = WORST_TO_BEST
     candidates = "".join(f"  {name}: {{backend: {outputs(name, tmp_path)}}}\n" for name in others)
     board = run(tmp_path, f"{text}backend: {outputs(worst, tmp_path)}\ncandidates:\n{candidates}")
     assert [row["name"] for row in board["candidates"]] == ["base", *reversed(others)]
-    local = judge(json.loads(json.dumps(board).replace('"base"', f'"{worst}"')), "local")["analysis"]
-    assert local["refused"] is None
-    assert local["unparsed"] < 0.1
-    assert len(local["pairs"]) == 3
-    for pair in local["pairs"]:
+    found = judge(json.loads(json.dumps(board).replace('"base"', f'"{worst}"')), "local")["analysis"]
+    assert found["refused"] is None
+    assert found["unparsed"] < 0.1
+    assert len(found["pairs"]) == 3
+    for pair in found["pairs"]:
         rate = pair["rules"]["average"]
         assert (rate["high"] if better(pair) == pair["a"] else 1 - rate["low"]) >= 0.5
         if rate["low"] <= 0.5 <= rate["high"]:

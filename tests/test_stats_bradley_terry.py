@@ -21,7 +21,7 @@ Games = tuple[IntArray, IntArray, FloatArray, IntArray]
 
 JOURNALS = np.array([[714, 730, 498, 221], [33, 425, 68, 17], [320, 813, 1072, 142], [284, 276, 325, 188]])
 """Citations of Biometrika, Comm Statist, JASA and JRSS-B (rows are cited): Agresti, Categorical Data
-Analysis (2002), section 10.6."""
+Analysis (2002), page 448."""
 
 
 def games(n: int = 60, seed: int = 0, abilities: tuple[float, ...] = (-0.6, 0.0, 0.1, 0.9)) -> Games:
@@ -206,6 +206,14 @@ class TestSeveralTrials:
         np.testing.assert_array_equal(
             ends(found), ends(bradley_terry(first, second, worth, prompt, players=4))
         )
+
+    @pytest.mark.parametrize("draws", [0, 20])
+    def test_one_prompt_or_no_resamples(self, draws: int) -> None:
+        first, second, worth, prompt = games(n=1)
+        trial = np.arange(len(worth)) % 2
+        found = bradley_terry(first, second, worth, prompt, players=4, trial=trial, draws=draws)
+        assert np.isfinite(found.value).all()
+        assert len(found.draws) == draws
 
 
 class TestElo:

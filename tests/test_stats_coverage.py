@@ -1,6 +1,6 @@
 """Do 95% intervals cover 93% to 97%, and do corrected tests err once in twenty suites or less?
 
-A thousand suites each, of 50 and of 250 prompts that differ, with ties and a judge who likes the first answer.
+A thousand suites each, of 50 and of 250 prompts that differ, with ties and a judge who likes the first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from stats_samples import BiasedJudge, ratio
+from stats_samples import BiasedJudge, judged_by_length, ratio
 
 from harness.protocols import FloatArray
 from harness.stats.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
@@ -19,13 +19,13 @@ from harness.stats.length import LengthPreference, length_adjusted, length_prefe
 from harness.stats.multiplicity import holm
 from harness.stats.paired import paired_t
 from harness.stats.proportions import Estimate, wilson
-from harness.stats.rates import IntervalMethod, p_value_of_even, rate
+from harness.stats.rates import p_value_of_even, rate
 from harness.stats.resampling import bootstrap, paired_bootstrap
 
 pytestmark = pytest.mark.slow
 
 SUITES = 1000
-DRAWS = 600
+DRAWS = 500
 """Fewer than users have, and with more noise in the ends: coverage is a little lower than theirs."""
 Ends = tuple[float, float]
 Sizes = pytest.mark.parametrize("n", [50, 250])
@@ -62,14 +62,14 @@ class TestWinRates:
         assert holds(covers(((one.low, one.high) for one in found), truth))
 
     @Sizes
-    @pytest.mark.parametrize("method", ["t", "bootstrap"])
-    def test_t_and_bootstrap(self, method: IntervalMethod, n: int) -> None:
+    def test_t_and_bootstrap(self, n: int) -> None:
         judge, generator = BiasedJudge((0.7, 0.0)), np.random.default_rng(n)
         truth = float(np.mean(judge.both_orders(2_000_000, generator)))
-        found = (
-            rate(np.mean(judge.both_orders(n, generator), axis=0), interval=method) for _ in range(SUITES)
-        )
-        assert holds(covers(((one.low, one.high) for one in found), truth))
+        worths = np.mean(judge.both_orders(n * SUITES, generator), axis=0).reshape(n, SUITES)
+        students = (rate(column, interval="t") for column in worths.T)
+        assert holds(covers(((one.low, one.high) for one in students), truth))
+        resampled = bootstrap(np.stack([worths, np.ones_like(worths)], axis=-1), ratio, draws=DRAWS)
+        assert holds(covers(zip(resampled.low, resampled.high, strict=True), truth))
 
 
 class TestScores:
@@ -88,7 +88,7 @@ class TestScores:
 
     @Sizes
     def test_differences(self, n: int) -> None:
-        """Two systems that share what is hard about a prompt; worths as a judge gives them against a third."""
+        """Two systems that share what is hard about a prompt; worths as a judge gives against a third."""
         generator = np.random.default_rng(n)
         judge = BiasedJudge((0.6, 0.2))
         quality = judge.qualities(n * SUITES, generator) + generator.normal(size=(n * SUITES, 1))
@@ -122,6 +122,37 @@ def test_abilities_and_position(n: int) -> None:
     assert holds(covers(positions, far.position))
 
 
+@pytest.mark.parametrize("between", [0.0, 0.3])
+def test_abilities_of_players_trained_three_times(between: float) -> None:
+    """Trainings differ by `between` and answer the same prompts; over prompts alone six in ten are covered.
+
+    More than 97% is allowed where trainings do not differ: three cannot tell that.
+    """
+    judge, n, trials, suites = BiasedJudge((0.0, 0.0, 0.0)), 60, 3, 200
+    first, second = np.nonzero(~np.eye(3, dtype=bool))
+    abilities = np.array([-0.6, 0.0, 0.6])
+
+    def suite(n: int, trials: int) -> tuple[npt.NDArray[np.int64] | FloatArray, ...]:
+        trained = abilities + generator.normal(0, between, size=(trials, 1, 3))
+        quality = (
+            trained + generator.normal(0, 0.8, size=(n, 3)) + generator.normal(0, 0.3, size=(trials, n, 3))
+        )
+        worth = judge.worths(quality[..., first] - quality[..., second], generator).ravel()
+        trial, prompt, cell = (index.ravel() for index in np.indices((trials, n, len(first))))
+        return first[cell], second[cell], worth, prompt, trial
+
+    generator = np.random.default_rng(int(10 * between))
+    truth = bradley_terry(*suite(300, 300)[:4], players=3, draws=0).value
+    truth = (truth - truth[::-1]) / 2
+    found = []
+    for _ in range(suites):
+        *columns, trial = suite(n, trials)
+        found.append(bradley_terry(*columns, players=3, trial=trial, draws=250))
+    coverage = covers(((one.low, one.high) for one in found), truth)
+    assert coverage.min() > 0.93
+    assert coverage.max() < (0.99 if between else 1.0)
+
+
 def codes(raters: int, n: int, generator: np.random.Generator, agree: float = 0.7) -> npt.NDArray[np.int64]:
     """(raters, n): wins, losses and some ties, by raters who see the truth with probability `agree`."""
     likely = [0.45, 0.45, 0.1]
@@ -153,48 +184,38 @@ def test_agreement(name: str, n: int) -> None:
 class TestLength:
     """A judge that likes length, and a candidate that is longer, in both orders."""
 
-    def suite(self, n: int, generator: np.random.Generator) -> dict[str, FloatArray]:
-        ours, theirs = generator.lognormal(6.2, 0.5, size=n), generator.lognormal(6.0, 0.5, size=n)
-        gap = 0.8 * np.tanh((ours - theirs) / 400) + generator.normal(0.7, 0.8, size=n)
-        judge = BiasedJudge((0.0, 0.0))
-        return {
-            "worth": np.concatenate([judge.worths(gap, generator), judge.worths(-gap, generator)]),
-            "length_first": np.concatenate([ours, theirs]),
-            "length_second": np.concatenate([theirs, ours]),
-            "prompt": np.tile(np.arange(n), 2),
-            "candidate_first": np.repeat([True, False], n),
-        }
-
     @Sizes
     def test_adjusted_rate(self, n: int) -> None:
         generator = np.random.default_rng(n)
-        truth = length_adjusted(**self.suite(400_000, generator), draws=1).value
-        found = (length_adjusted(**self.suite(n, generator), draws=DRAWS) for _ in range(SUITES))
+        truth = length_adjusted(**judged_by_length(400_000, generator), draws=1).value
+        found = (length_adjusted(**judged_by_length(n, generator), draws=DRAWS) for _ in range(SUITES))
         assert holds(covers(((one.low, one.high) for one in found), truth))
 
     @Sizes
     def test_preference(self, n: int) -> None:
-        def preference(size: int) -> LengthPreference:
-            columns = self.suite(size, generator)
+        def preference() -> LengthPreference:
+            columns = judged_by_length(n, generator)
             del columns["candidate_first"]
             return length_preference(**columns)
 
         generator = np.random.default_rng(n)
-        truth = preference(400_000).value
-        found = (preference(n) for _ in range(SUITES))
+        far = judged_by_length(400_000, generator)
+        longer = far["length_first"] > far["length_second"]
+        truth = float(np.where(longer, far["worth"], 1 - far["worth"]).mean())
+        found = (preference() for _ in range(SUITES))
         assert holds(covers(((one.low, one.high) for one in found), truth))
 
 
 @Sizes
 def test_ten_equal_candidates_are_told_apart_in_one_suite_of_twenty_at_most(n: int) -> None:
     """All 45 pairs of a suite, judged in both orders, after Holm."""
-    generator = np.random.default_rng(n)
+    generator, suites = np.random.default_rng(n), SUITES // 2
     judge = BiasedJudge((0.0,) * 10)
     a, b = np.triu_indices(10, 1)
     wrong = 0
-    for _ in range(SUITES):
+    for _ in range(suites):
         quality = judge.qualities(n, generator)
         gap = quality[:, a] - quality[:, b]
         worth = (judge.worths(gap, generator) + 1 - judge.worths(-gap, generator)) / 2
         wrong += bool((holm([p_value_of_even(column) for column in worth.T]) < 0.05).any())
-    assert 0.005 < wrong / SUITES <= 0.05
+    assert 0.005 < wrong / suites <= 0.05

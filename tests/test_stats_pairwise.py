@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stats_samples import BiasedJudge
+from stats_samples import judged_by_length
 
 from harness.protocols import FloatArray
 from harness.stats.length import length_adjusted, length_preference
@@ -246,22 +246,8 @@ class TestRate:
         assert p_value_of_even(worths) == pytest.approx(expected, abs=0.01)
 
 
-def length_data(
-    n: int, seed: int = 0, *, likes_length: float = 1.0, better: float = 0.0
-) -> dict[str, FloatArray]:
-    """One candidate in both orders, whose answers are longer; the judge likes that, and standing first."""
-    generator = np.random.default_rng(seed)
-    ours, theirs = generator.lognormal(6.4, 0.4, size=n), generator.lognormal(6.0, 0.4, size=n)
-    gap = likes_length * np.tanh((ours - theirs) / 400) + better + generator.normal(0, 0.5, size=n)
-    judge = BiasedJudge((0.0, 0.0))
-    worth = np.concatenate([judge.worths(gap, generator), judge.worths(-gap, generator)])
-    return {
-        "worth": worth,
-        "length_first": np.concatenate([ours, theirs]),
-        "length_second": np.concatenate([theirs, ours]),
-        "prompt": np.tile(np.arange(n), 2),
-        "candidate_first": np.repeat([True, False], n),
-    }
+def length_data(n: int, **habits: float) -> dict[str, FloatArray]:
+    return judged_by_length(n, np.random.default_rng(0), **habits)
 
 
 class TestLengthPreference:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from harness.chat import ChatServer, Reply, RequestRefused
+from harness.chat.replies import Tokens, tokens_expected
 from harness.errors import StageError
-from harness.protocols import Decoding, TrainJob, TrainOutcome, option
+from harness.protocols import Decoding, TrainJob, TrainOutcome, Usage, option
 from harness.records import Completion, Example, Message, Messages, ModelRef, Prompting
 
 T = TypeVar("T")
@@ -97,6 +98,10 @@ class OpenAI:
         """Raise PluginError where a key is needed and not set."""
         self.server.preflight()
 
+    def reach(self) -> None:
+        """Raise StageError where the server does not answer; no model is asked."""
+        self.server.reach()
+
     def train(self, job: TrainJob) -> TrainOutcome:
         """There is nothing to train."""
         raise NotImplementedError
@@ -111,6 +116,16 @@ class OpenAI:
             return example.id, self._ask(self._request(example.prompt, decoding))
 
         return _as_they_come(ask, examples, self.concurrency)
+
+    def expect(self, example: Example, decoding: Decoding) -> Usage:
+        """What one answer will take: four characters a token, and as many as the reference has."""
+        request = self._request(example.prompt, decoding)
+        if self.server.known(request) is not None:
+            return Usage(0, 0, 0.0, requests=0)
+        limit = tokens_expected(request, decoding.settings["max_new_tokens"])
+        tokens = Tokens(limit.prompt, min(limit.completion, len(example.reference) // 4 + 1))
+        price = self.server.price_of(self.model)
+        return Usage(tokens.prompt, tokens.completion, None if price is None else price.cost(tokens))
 
     def _request(self, prompt: Messages, decoding: Decoding) -> dict[str, Any]:
         """The body of a request; greedy decoding is temperature 0."""

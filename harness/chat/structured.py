@@ -104,20 +104,28 @@ def first_request(server: ChatServer, form: Form, request: Mapping[str, Any], ch
 
 
 def expected_usage(
-    server: ChatServer, form: Form, requests: Sequence[Mapping[str, Any]], *, batch: bool = False
+    server: ChatServer,
+    form: Form,
+    requests: Sequence[Mapping[str, Any]],
+    *,
+    channel: str = "auto",
+    samples: Sequence[int] | None = None,
+    batch: bool = False,
 ) -> Usage:
     """What these requests will take if no reply has to be repaired, before any of them is made.
 
     A token is taken for four characters of what is sent, and a reply for REPLY_TOKENS, or `max_tokens` where
-    that is less.
+    that is less. A request whose reply to its sample is in the ledger takes nothing.
     """
-    prompt = completion = 0
-    for request in requests:
-        tokens = tokens_expected(form.request(request, CHANNELS[0]), REPLY_TOKENS)
-        prompt, completion = prompt + tokens.prompt, completion + min(tokens.completion, REPLY_TOKENS)
+    prompt = completion = count = 0
+    for request, sample in zip(requests, samples or [0] * len(requests), strict=True):
+        if server.known(first_request(server, form, request, channel), sample) is None:
+            tokens = tokens_expected(form.request(request, CHANNELS[0]), REPLY_TOKENS)
+            prompt, completion = prompt + tokens.prompt, completion + min(tokens.completion, REPLY_TOKENS)
+            count += 1
     price = server.price_of(requests[0]["model"]) if requests else None
     cost = None if price is None else price.cost(Tokens(prompt, completion), batch=batch)
-    return Usage(prompt, completion, cost)
+    return Usage(prompt, completion, cost, count)
 
 
 def reread(form: Form, raw: str) -> Outcome:

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.data import sources
 from harness.data.conversion import Unusable, conversation
@@ -195,5 +194,5 @@ def _nothing_matches(examples: Sequence[Example], answers: Sequence[Answer], whe
 
 
 def _excerpt(prompt: Messages) -> str:
-    text: Any = " ".join(prompt[-1].content.split()) if prompt else ""
+    text = " ".join(prompt[-1].content.split()) if prompt else ""
     return repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")

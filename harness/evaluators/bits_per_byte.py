@@ -25,6 +25,7 @@ class BitsPerByte:
 
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "bits/byte"
+    needs_likelihoods: ClassVar[bool] = True
 
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:
         sums = [prediction.sums for prediction in predictions]

@@ -22,6 +22,7 @@ class Perplexity:
 
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = ""
+    needs_likelihoods: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
 
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:

@@ -136,7 +136,7 @@ class Rubric:
 
     def expect(self, example: Example, answer: str) -> Usage:
         """One request answered at once; see `expected_usage` for how tokens are guessed."""
-        return expected_usage(self.server, FORM, [self._request(example, answer)])
+        return expected_usage(self.server, FORM, [self._request(example, answer)], channel=self.channel)
 
     @property
     def _wording(self) -> str:

@@ -22,6 +22,7 @@ class TokenAccuracy:
 
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "%"
+    needs_likelihoods: ClassVar[bool] = True
     per_token: ClassVar[bool] = True
 
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:

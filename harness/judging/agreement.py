@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from harness.judging.analysis import finite
-from harness.judging.duels import lay_out, mean_of_known
+from harness.judging.duels import lay_out, mean_by_group
 from harness.judging.table import IntArray, Verdicts
 from harness.stats.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 
 Json = dict[str, Any]
 CATEGORIES = 3
 """Win, tie, loss."""
-NOBODY: Json = {"krippendorff": None, "fleiss": None}
 
 
 def agreement(judges: Mapping[str, Verdicts], *, seed: int = 0) -> Json:
@@ -27,6 +26,8 @@ def agreement(judges: Mapping[str, Verdicts], *, seed: int = 0) -> Json:
     win (above 1/2), tie and loss. Units of one prompt are resampled together. `fleiss` is over the units
     that every judge rated, `krippendorff` over those that two or more did; None below two judges.
     """
+    if len(judges) < 2:
+        return {"pairs": [], "krippendorff": None, "fleiss": None}
     outcomes = {name: _outcomes(table) for name, table in judges.items()}
     units = sorted(set().union(*outcomes.values()))
     _, cluster = np.unique([unit[0] for unit in units], return_inverse=True)
@@ -36,7 +37,7 @@ def agreement(judges: Mapping[str, Verdicts], *, seed: int = 0) -> Json:
             {"a": a, "b": b, **_of_two(codes[a], codes[b], cluster, seed)}
             for a, b in itertools.combinations(codes, 2)
         ],
-        **(_of_all(np.stack(list(codes.values())), cluster, seed) if len(codes) > 1 else NOBODY),
+        **_of_all(np.stack(list(codes.values())), cluster, seed),
     }
     json: Json = finite(found)
     return json
@@ -70,12 +71,13 @@ def _of_all(codes: IntArray, cluster: IntArray, seed: int) -> Json:
 def _outcomes(table: Verdicts) -> dict[tuple[str, str, str], int]:
     """(example, player, player in the order of their names) -> 0 win of the first, 1 tie, 2 loss."""
     duels = lay_out(table)
-    worth = mean_of_known(duels.average.swapaxes(0, 1))
+    n = max(len(table.examples), 1)
+    units, unit = np.unique(duels.pair * n + duels.prompt, return_inverse=True)
+    worth = mean_by_group(duels.average, unit, len(units))
     found = {}
-    for (a, b), row in zip(duels.pairs.tolist(), worth, strict=True):
-        one, other = table.players[a], table.players[b]
-        turned = one > other
-        for prompt in np.flatnonzero(~np.isnan(row)).tolist():
-            code = 1 - int(np.sign(row[prompt] - 0.5)) * (-1 if turned else 1)
-            found[table.examples[prompt], min(one, other), max(one, other)] = code
+    for pair, prompt, value in zip((units // n).tolist(), (units % n).tolist(), worth.tolist(), strict=True):
+        if not math.isnan(value):
+            one, other = (table.players[player] for player in duels.pairs[pair])
+            lead = int(np.sign(value - 0.5)) * (1 if one < other else -1)
+            found[table.examples[prompt], min(one, other), max(one, other)] = 1 - lead
     return found

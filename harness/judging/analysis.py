@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.judging import panels
 from harness.judging.controls import controls
-from harness.judging.duels import lay_out
+from harness.judging.duels import Duels, lay_out
 from harness.judging.lengths import adjusted_rates, longer_wins
 from harness.judging.pairs import (
     FIELD,
@@ -40,19 +40,10 @@ def analyse(verdicts: Verdicts, *, against: str | None = None, seed: int = 0) ->
         table = table.select((table.first == opponent) | (table.second == opponent))
     refused = refusal(table)
     duels = lay_out(table)
-    apart: list[Json] = []
-    if against is not None:
-        duels = duels.of(opponent).turned()
-        apart = differences(duels, table.players, refused=refused is not None, seed=seed)
-    pairs = pair_rows(duels, table.players, refused=refused is not None, seed=seed)
-    rates = (
-        rates_against_field(duels, table.players, refused=refused is not None, seed=seed)
-        if against is None
-        else rates_against_one(pairs)
-    )
+    compared = _compare(duels, table.players, against, refused is not None, seed)
     strength = fit(table, seed=seed)
     position = position_of(strength)
-    ranked = refused is None and strength is not None
+    ahead = better([*compared["pairs"], *compared["differences"]], table.players)
     found = {
         "players": list(verdicts.players),
         "against": against or FIELD,
@@ -62,13 +53,9 @@ def analyse(verdicts: Verdicts, *, against: str | None = None, seed: int = 0) ->
         "faults": dict(sorted(Counter(table.fault[table.fault != ""].tolist()).items())),
         "symmetric": verdicts.symmetric,
         "swapped": bool(duels.swapped.any()),
-        "pairs": pairs,
-        "differences": apart,
+        **compared,
         "swaps": {**panels.diagnostics(duels), "first_logit": position},
-        "rates": rates,
-        "abilities": abilities_of(strength, table.players, better([*pairs, *apart], table.players))
-        if ranked
-        else None,
+        "abilities": None if refused else abilities_of(strength, table.players, ahead),
         "position": position,
         "length": longer_wins(table, seed=seed),
         "length_controlled": adjusted_rates(table, against, seed=seed),
@@ -77,6 +64,23 @@ def analyse(verdicts: Verdicts, *, against: str | None = None, seed: int = 0) ->
     }
     json: Json = finite(found)
     return json
+
+
+def _compare(duels: Duels, players: Sequence[str], against: str | None, refused: bool, seed: int) -> Json:
+    """{"pairs", "rates", "differences"}: with one opponent, which is b in each pair, or of all with all."""
+    if against is None:
+        return {
+            "pairs": pair_rows(duels, players, refused=refused, seed=seed),
+            "rates": rates_against_field(duels, players, refused=refused, seed=seed),
+            "differences": [],
+        }
+    mine = duels.of(players.index(against)).turned()
+    pairs = pair_rows(mine, players, refused=refused, seed=seed)
+    return {
+        "pairs": pairs,
+        "rates": rates_against_one(pairs),
+        "differences": differences(mine, players, refused=refused, seed=seed),
+    }
 
 
 def unparsed_share(table: Verdicts) -> float:

@@ -1,8 +1,7 @@
-"""Judgments laid out by pair of players, order, seed and prompt: the form in which they are counted."""
+"""Judgments of the same two answers side by side, in either order: the form in which they are counted."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,15 +19,18 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class Duels:
-    """`P` pairs of players on `N` prompts with `S` seeds, seen from the side of a, the first of a pair.
+    """`M` duels, each of a pair of players on a prompt with a seed, seen from the side of a, the first.
 
-    `pairs` is (P, 2): players a and b. The others are (2, P, S, N): where a stood first, and where b did.
-    `won` is 1 where the verdict is for a, -1 where it is for b, 0 for a tie and where there is none;
-    `worth` is what it is worth to a, NaN where there is none; `asked` says whether the judge was asked.
-    `once` holds where the order of the answers means nothing.
+    `pairs` is (P, 2): players a and b. `pair`, `seed` and `prompt` are (M,): which pair it is of, and where.
+    The others are (2, M): where a stood first, and where b did. `won` is 1 where the verdict is for a, -1
+    where it is for b, 0 for a tie and where there is none; `worth` is what it is worth to a, NaN where there
+    is none; `asked` says whether the judge was asked. `once` holds where the order means nothing.
     """
 
     pairs: IntArray
+    pair: IntArray
+    seed: IntArray
+    prompt: IntArray
     won: npt.NDArray[np.int8]
     worth: FloatArray
     asked: BoolArray
@@ -36,101 +38,111 @@ class Duels:
 
     def turned(self) -> Duels:
         """The same seen from the side of b."""
-        return Duels(self.pairs[:, ::-1], -self.won[::-1], 1 - self.worth[::-1], self.asked[::-1], self.once)
+        return self._turned(np.ones(len(self.pairs), dtype=np.bool_))
 
-    def select(self, chosen: Sequence[int] | IntArray | BoolArray) -> Duels:
-        """Some of the pairs."""
+    def select(self, chosen: Sequence[int] | IntArray) -> Duels:
+        """The duels of some of the pairs, which are then in the order given."""
+        number = np.full(len(self.pairs), -1)
+        number[chosen] = np.arange(len(chosen))
+        kept = number[self.pair] >= 0
         return replace(
             self,
             pairs=self.pairs[chosen],
-            won=self.won[:, chosen],
-            worth=self.worth[:, chosen],
-            asked=self.asked[:, chosen],
+            pair=number[self.pair][kept],
+            seed=self.seed[kept],
+            prompt=self.prompt[kept],
+            won=self.won[:, kept],
+            worth=self.worth[:, kept],
+            asked=self.asked[:, kept],
         )
 
     def of(self, player: int) -> Duels:
-        """The pairs of one player, seen from its side, in the order of the others."""
-        as_a, as_b = (self.select(self.pairs[:, side] == player) for side in (0, 1))
-        as_b = as_b.turned()
-        mine = Duels(
-            np.concatenate([as_a.pairs, as_b.pairs]),
-            np.concatenate([as_a.won, as_b.won], axis=1),
-            np.concatenate([as_a.worth, as_b.worth], axis=1),
-            np.concatenate([as_a.asked, as_b.asked], axis=1),
-            self.once,
+        """The duels of one player, seen from its side, the pairs in the order of the others."""
+        seen = self._turned(self.pairs[:, 1] == player)
+        mine = np.flatnonzero(seen.pairs[:, 0] == player)
+        return seen.select(mine[np.argsort(seen.pairs[mine, 1])])
+
+    def _turned(self, which: BoolArray) -> Duels:
+        """Seen from the side of b in some of the pairs, a mask (P,)."""
+        rows = which[self.pair]
+        return replace(
+            self,
+            pairs=np.where(which[:, None], self.pairs[:, ::-1], self.pairs),
+            won=np.where(rows, -self.won[::-1], self.won),
+            worth=np.where(rows, 1 - self.worth[::-1], self.worth),
+            asked=np.where(rows, self.asked[::-1], self.asked),
         )
-        return mine.select(np.argsort(mine.pairs[:, 1]))
 
     @cached_property
     def parsed(self) -> BoolArray:
-        """(2, P, S, N): whether there is a verdict."""
+        """(2, M): whether there is a verdict."""
         return ~np.isnan(self.worth)
 
     @cached_property
     def swapped(self) -> BoolArray:
         """(P,): whether any prompt of the pair was asked about in both orders."""
-        if self.once:
-            return np.zeros(len(self.pairs), dtype=np.bool_)
-        both = np.logical_and(self.asked[0], self.asked[1])
-        return np.array([pair.any() for pair in both], dtype=np.bool_)
+        found = np.zeros(len(self.pairs), dtype=np.bool_)
+        if not self.once:
+            found[self.pair[self.asked[0] & self.asked[1]]] = True
+        return found
 
     @cached_property
     def complete(self) -> BoolArray:
-        """(P, S, N): whether both orders have a verdict."""
-        if self.once:
-            return np.zeros(self.parsed.shape[1:], dtype=np.bool_)
-        both: BoolArray = np.logical_and(self.parsed[0], self.parsed[1])
+        """(M,): whether both orders have a verdict."""
+        both: BoolArray = self.parsed[0] & self.parsed[1] & (not self.once)
         return both
 
     @cached_property
     def average(self) -> FloatArray:
-        """(P, S, N): the mean worth of the two orders, NaN where either lacks a verdict.
+        """(M,): the mean worth of the two orders, NaN where either lacks a verdict.
 
         Of a pair that was asked about in one order alone it is that one's.
         """
-        both: FloatArray = self.worth.mean(axis=0)
-        if self.swapped.all():
-            return both
-        return np.where(self.swapped[:, None, None], both, mean_of_known(self.worth))
+        either = np.where(self.parsed[0], self.worth[0], self.worth[1])
+        mean = np.where(self.parsed[0] & self.parsed[1], self.worth.mean(axis=0), either)
+        needs_both = self.swapped[self.pair] & ~self.complete
+        return np.where(needs_both, np.nan, mean)
 
     @property
     def judged(self) -> BoolArray:
-        """(P, S, N): whether there is an average."""
+        """(M,): whether there is an average."""
         return ~np.isnan(self.average)
 
 
-def mean_of_known(values: FloatArray) -> FloatArray:
-    """The mean over the first axis of what is not NaN; NaN where all of it is."""
+def mean_by_group(values: FloatArray, group: IntArray, groups: int) -> FloatArray:
+    """(groups,): the means of those (M,) values that are not NaN; NaN where a group has none."""
     known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    sums = np.where(known, values, 0.0).sum(axis=0)
+    counts = np.bincount(group[known], minlength=groups)
+    sums = np.bincount(group[known], weights=values[known], minlength=groups)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def lay_out(verdicts: Verdicts) -> Duels:
     """All comparisons of a table (controls left out); of judgments of the same place the first stands."""
     table = verdicts.comparisons
-    k, n = len(table.players), len(table.examples)
+    k, n = len(table.players), max(len(table.examples), 1)
     low, high = np.minimum(table.first, table.second), np.maximum(table.first, table.second)
     met, pair = np.unique(low * k + high, return_inverse=True)
     seeds, seed = np.unique(table.seed, return_inverse=True)
-    order = (table.first != low).astype(np.int64)
-    shape = (2, len(met), max(len(seeds), 1), n)
-    place = np.ravel_multi_index((order, pair, seed, table.prompt), shape)
+    duels, duel = np.unique((pair * max(len(seeds), 1) + seed) * n + table.prompt, return_inverse=True)
+    turned = table.first != low
+    place = turned * len(duels) + duel
     won = (table.choice == FIRST).astype(np.int8) - (table.choice == SECOND).astype(np.int8)
+    worth = np.where(turned, 1 - table.worth, table.worth)
     return Duels(
-        np.stack([met // k, met % k], axis=1),
-        _spread(np.where(order == 1, -won, won).astype(np.int8), place, shape, 0),
-        _spread(np.where(order == 1, 1 - table.worth, table.worth), place, shape, np.nan),
-        _spread(np.ones(len(table), dtype=np.bool_), place, shape, False),
+        pairs=np.stack([met // k, met % k], axis=1),
+        pair=duels // n // max(len(seeds), 1),
+        seed=duels // n % max(len(seeds), 1),
+        prompt=duels % n,
+        won=_spread(np.where(turned, -won, won).astype(np.int8), place, len(duels), 0),
+        worth=_spread(worth, place, len(duels), np.nan),
+        asked=_spread(np.ones(len(table), dtype=np.bool_), place, len(duels), False),
         once=verdicts.symmetric,
     )
 
 
-def _spread(
-    values: npt.NDArray[Scalar], place: IntArray, shape: tuple[int, ...], empty: float
-) -> npt.NDArray[Scalar]:
-    """The values at their places of an array, `empty` elsewhere; the first of several in one place stands."""
-    cells = np.full(math.prod(shape), empty, dtype=values.dtype)
+def _spread(values: npt.NDArray[Scalar], place: IntArray, duels: int, empty: float) -> npt.NDArray[Scalar]:
+    """(2, duels): the values at their places, `empty` elsewhere; the first of several in one place stands."""
+    cells = np.full(2 * duels, empty, dtype=values.dtype)
     cells[place[::-1]] = values[::-1]
-    return cells.reshape(shape)
+    return cells.reshape(2, duels)

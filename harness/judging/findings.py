@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import format as fmt
 from harness.judging.pairs import ALPHA, FIELD, NO_DIFFERENCE
+from harness.judging.panels import EVEN
 
 Json = Mapping[str, Any]
 _MOST = 5
@@ -47,7 +48,8 @@ def interval(estimate: Json, unit: str = "%") -> str:
 
 def led_by(pair: Json) -> Json:
     """A pair from the side of the one who is ahead by the average."""
-    if not (pair["rules"]["average"]["value"] or 0.5) < 0.5:
+    value = pair["rules"]["average"]["value"]
+    if value is None or value >= EVEN:
         return pair
     rules = {rule: _turned(rate) for rule, rate in pair["rules"].items()}
     verdict = {"a": "b", "b": "a"}.get(pair["verdict"], pair["verdict"])
@@ -71,20 +73,24 @@ def _standing(analysis: Json) -> Iterator[str]:
     names = ranked(analysis)
     if analysis["refused"] or not names:
         return
-    rate = analysis["rates"][names[0]]
-    average = rate["rules"]["average"]
-    opponent = "all others" if rate["against"] == FIELD else rate["against"]
-    yield (
-        f"{names[0]} wins {interval(average)} against {opponent}, the most of all, n = "
-        f"{fmt.count(average['n'])} prompts, {fmt.p_value(rate['p_adjusted']) or 'p unknown'} after Holm's "
-        "correction."
-    )
+    yield _best(names[0], analysis["rates"][names[0]])
     beaten = _beaten(analysis, names[0])
     alike = [name for name in names[1:] if name not in beaten]
     if len(names) > 1 and not alike:
         yield f"{names[0]} is ahead of every other player."
     elif alike:
         yield f"{_listed(alike)} cannot be told apart from {names[0]}: the order among them may be chance."
+
+
+def _best(name: str, rate: Json) -> str:
+    average = rate["rules"]["average"]
+    opponent = "all others" if rate["against"] == FIELD else rate["against"]
+    wins = f"wins {interval(average)}"
+    told = f"{name} {wins} against {opponent}, the most of all"
+    if average["value"] < EVEN:
+        told = f"Nobody wins half against {opponent}: {name}, the nearest, {wins}"
+    p_value = fmt.p_value(rate["p_adjusted"]) or "p unknown"
+    return f"{told}, n = {fmt.count(average['n'])} prompts, {p_value} after Holm's correction."
 
 
 def _beaten(analysis: Json, name: str) -> set[str]:
@@ -122,7 +128,7 @@ def _rules(analysis: Json) -> Iterator[str]:
     split = []
     for pair in analysis["pairs"]:
         values = [rule["value"] for rule in pair["rules"].values() if rule["value"] is not None]
-        if values and min(values) < 0.5 < max(values):
+        if values and min(values) < EVEN < max(values):
             split.append(f"{pair['a']} and {pair['b']}")
     if split:
         shown = _listed(split if len(split) <= _MOST else [*split[:_MOST], f"{len(split) - _MOST} more"])
@@ -138,6 +144,8 @@ def _position(analysis: Json) -> Iterator[str]:
 def _once(analysis: Json) -> str:
     if analysis["symmetric"]:
         return "Consistency is not known: the order of the answers is not recorded, or means nothing."
+    if analysis["position"]:
+        return "Consistency is not known: each pair was judged in one order only."
     return (
         "Consistency is not known: each pair was judged in one order only, and a liking for a position "
         "cannot be told from one for a player."

@@ -110,11 +110,11 @@ def _power(worth: Worths, family: int) -> Json:
 
 
 def _difference(one: Worths, other: Worths, seed: int) -> Json:
-    both = one.kept & other.kept
-    n = int(both.sum())
+    both = np.intersect1d(one.prompts[one.kept], other.prompts[other.kept])
+    n = len(both)
     if n == 0:
         return {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0, "p_value": math.nan}
-    a, b = (Worths(worth.by_seed[:, both]) for worth in (one, other))
+    a, b = one.on(both), other.on(both)
     units = units_of(a.known - b.known)
     p_value = (
         float(sign_flip(a.known[:, None], b.known[:, None], total, seed=seed))

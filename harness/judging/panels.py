@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.judging.duels import Duels, mean_of_known
-from harness.judging.table import BoolArray
+from harness.judging.duels import Duels, mean_by_group
+from harness.judging.table import BoolArray, IntArray
 from harness.protocols import FloatArray
 from harness.stats.agreement import cohen_kappa
 from harness.stats.crossed import spread
@@ -34,14 +34,23 @@ EVEN = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Worths:
-    """What the prompts of a contest are worth to its side by one rule: (S, N), NaN where nothing is kept."""
+    """What the prompts of a contest are worth to its side by one rule.
+
+    `by_seed` is (S, N), NaN where nothing is kept; `prompts` (N,) says which prompts they are, ascending.
+    """
 
     by_seed: FloatArray
+    prompts: IntArray
+
+    def on(self, prompts: IntArray) -> Worths:
+        """The same on some of the prompts."""
+        return Worths(self.by_seed[:, np.searchsorted(self.prompts, prompts)], prompts)
 
     @cached_property
     def by_prompt(self) -> FloatArray:
         """(N,): the mean over seeds; NaN where no seed is kept."""
-        return mean_of_known(self.by_seed)
+        seeds, n = self.by_seed.shape
+        return mean_by_group(self.by_seed.ravel(), np.tile(np.arange(n), seeds), n)
 
     @cached_property
     def kept(self) -> BoolArray:
@@ -86,7 +95,14 @@ def worths(contest: Duels) -> dict[str, Worths]:
         np.where(contest.complete, tied, np.nan),
         np.where(agree & (contest.won[0] != 0), by_choice, np.nan),
     )
-    return {rule: Worths(mean_of_known(values)) for rule, values in zip(RULES, by_rule, strict=True)}
+    seeds, seed = np.unique(contest.seed, return_inverse=True)
+    prompts, prompt = np.unique(contest.prompt, return_inverse=True)
+    shape = len(seeds), len(prompts)
+    place = seed * len(prompts) + prompt
+    return {
+        rule: Worths(mean_by_group(values, place, len(seeds) * len(prompts)).reshape(shape), prompts)
+        for rule, values in zip(RULES, by_rule, strict=True)
+    }
 
 
 def diagnostics(contest: Duels) -> Json:
@@ -102,21 +118,21 @@ def diagnostics(contest: Duels) -> Json:
 
     return {
         "pairs": judged,
-        "incomplete": int(contest.asked.any(axis=0).sum()) - judged,
+        "incomplete": len(contest.judged) - judged,
         "consistency": share(agree),
         "consistent_ties": share(agree & (first == 0)),
         "flips_to_first": share(to_first),
         "flips_to_second": share(to_second),
         "win_tie": share(complete & ((first == 0) ^ (second == 0))),
         "kappa": cohen_kappa(first[complete] + 1, second[complete] + 1, categories=3, draws=1).value,
-        "position_p_value": _position_p_value(to_first, to_second) if count else math.nan,
+        "position_p_value": _position_p_value(contest, to_first, to_second) if count else math.nan,
     }
 
 
 def unparsed(contest: Duels) -> Json:
     """The shares of unreadable verdicts: of all, where side a stood first, and where b did."""
-    asked = contest.asked.sum(axis=(1, 2, 3))
-    missing = asked - contest.parsed.sum(axis=(1, 2, 3))
+    asked = contest.asked.sum(axis=1)
+    missing = asked - contest.parsed.sum(axis=1)
     a_first, b_first = (float(m / n) if n else math.nan for m, n in zip(missing, asked, strict=True))
     return {
         "unparsed": float(missing.sum() / asked.sum()) if asked.sum() else math.nan,
@@ -175,9 +191,9 @@ def total(totals: FloatArray) -> FloatArray:
     return totals[:, 0]
 
 
-def _position_p_value(to_first: BoolArray, to_second: BoolArray) -> float:
-    """Sign test over prompts (the last axis): each counts once, for the side to which more of it flipped."""
-    majority = (to_first.astype(np.int64) - to_second).sum(axis=(0, 1))
+def _position_p_value(contest: Duels, to_first: BoolArray, to_second: BoolArray) -> float:
+    """Sign test over prompts: each counts once, for the side to which more of its duels flipped."""
+    majority = np.bincount(contest.prompt, weights=to_first.astype(np.float64) - to_second)
     return binomial_p_value(int((majority > 0).sum()), int((majority < 0).sum()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from harness.validation import suggestion
 
 CONTROLS: tuple[Control, ...] = typing.get_args(Control)
 _LONGEST_QUOTE = 60
+_HALVES = re.compile("[\ud800-\udfff]")
+"""Halves of a UTF-16 pair, which JSON can spell and no file can hold."""
 
 
 class Row(NamedTuple):
@@ -45,8 +48,10 @@ class Row(NamedTuple):
 def name(row: Mapping[str, Any], key: str) -> str:
     """A name or an id: text that is not blank, or a whole number."""
     value = row.get(key)
-    if isinstance(value, str) and value.strip():
-        return value
+    if isinstance(value, str) and value and not value.isspace():
+        if value.isascii() or not _HALVES.search(value):
+            return value
+        raise InputError(f"'{key}' is {quoted(value)}, which is no Unicode text")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise InputError(f"'{key}' is {quoted(value)}, not a name")

@@ -130,33 +130,11 @@ def tabulate(
     )
 
 
-def join(parts: Sequence[Verdicts]) -> Verdicts:
-    """One table out of several of the same judge, their examples and players matched by name."""
-    if len(parts) == 1:
-        return parts[0]
-    examples, prompts = _index(itertools.chain.from_iterable(part.examples for part in parts))
-    players, whose = _index(itertools.chain.from_iterable(part.players for part in parts))
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
-    columns["prompt"] = _renumbered(prompts, [(len(part.examples), part.prompt) for part in parts])
-    for side in ("first", "second"):
-        columns[side] = _renumbered(whose, [(len(part.players), getattr(part, side)) for part in parts])
-    return Verdicts(examples, players, **columns, symmetric=all(part.symmetric for part in parts))
-
-
 def _index(names: Iterable[Name]) -> tuple[tuple[Name, ...], IntArray]:
     """The distinct names in order of appearance, and for each entry which of them it is."""
     known: dict[Name, int] = {}
     numbers = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
     return tuple(known), numbers
-
-
-def _renumbered(numbers: IntArray, parts: Iterable[tuple[int, IntArray]]) -> IntArray:
-    """Indices into each part's own names as indices into the joint ones; `numbers` is all parts' in a row."""
-    moved, start = [], 0
-    for size, indices in parts:
-        moved.append(numbers[start : start + size][indices])
-        start += size
-    return np.concatenate(moved)
 
 
 def _floats(values: Sequence[float | None] | None, m: int) -> FloatArray:

@@ -119,10 +119,13 @@ def _opponent(against: str) -> str:
 
 
 def all_warnings(results: Json) -> Iterator[str]:
-    """The warnings of the board, then each candidate's under its name."""
+    """The warnings of the board, then those of candidates; what is true of several is said once."""
     yield from results["warnings"]
+    names: dict[str, list[str]] = {}
     for candidate in results["candidates"]:
-        yield from (f"{candidate['name']}: {warning}" for warning in candidate["warnings"])
+        for warning in candidate["warnings"]:
+            names.setdefault(warning, []).append(candidate["name"])
+    yield from (f"{', '.join(whose)}: {warning}" for warning, whose in names.items())
 
 
 def _label(text: str) -> str:

@@ -110,10 +110,12 @@ def _made(plugin: Json, suite_folder: Path | None) -> Any:
 
 
 def _applied(name: str, found: Iterable[tuple[Json, Verdict]]) -> Reread:
-    """Bring what was read into the lines, and count."""
+    """Bring what was read into the lines, and count; a reply that still says nothing stays as it was."""
     replies = changed = understood = 0
     for line, verdict in found:
         replies += 1
+        if line["choice"] == verdict.choice == "unparsed":
+            continue
         new = {key: getattr(verdict, key) for key in READING}
         if any(line[key] != value for key, value in new.items() if key != "reason"):
             changed += 1

@@ -93,7 +93,7 @@ def load(
         folders = [inputs[name] for name in found]
         info = read_json(folders[0] / "evaluator.json")
         statistics = _read_seeds(folders, ids)
-        if np.isnan(statistics).all() and (reason := _why_unmeasured(candidate, inputs)):
+        if np.isnan(statistics).all() and (reason := _why_unmeasured(metric, candidate, inputs)):
             missing[candidate["name"]] = reason
         else:
             seeds[candidate["name"]] = statistics
@@ -124,10 +124,15 @@ def why_missing(candidate: Mapping[str, Any], found: Sequence[Any]) -> str:
     return "" if all(found) else "not asked for"
 
 
-def _why_unmeasured(candidate: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+def _why_unmeasured(
+    metric: Mapping[str, Any], candidate: Mapping[str, Any], inputs: Mapping[str, Path]
+) -> str:
     """Why a metric measures none of a candidate's answers, though it gave some; empty if nothing is known."""
+    evaluator = registry.create(from_json(PluginSpec, metric["evaluator"]))
     predicted = receipts.folders(candidate, "predict", inputs)
-    return "" if receipts.scores(predicted) else f"backend {candidate['backend']} has no likelihoods"
+    if not getattr(evaluator, "needs_likelihoods", False) or receipts.scores(predicted):
+        return ""
+    return f"backend {candidate['backend']} has no likelihoods"
 
 
 def _read_seeds(folders: Sequence[Path], ids: Sequence[str]) -> FloatArray:

@@ -120,8 +120,8 @@ def _turned(pair: Mapping[str, Any], first: str) -> Json:
 def _cheaper(one: Mapping[str, Any], other: Mapping[str, Any]) -> Json | None:
     """Which of two trainings cost less, how many times, and by what; None where one of them has no cost."""
     for field in BY_COST:
-        costs = {row["name"]: (row["costs"] or {}).get(field) for row in (one, other)}
-        if all(costs.values()):
-            name = min(costs, key=lambda candidate: costs[candidate])
-            return {"name": name, "times": max(costs.values()) / costs[name], "by": field}
+        costs = [float((row["costs"] or {}).get(field) or 0) for row in (one, other)]
+        if all(costs):
+            name = one["name"] if costs[0] <= costs[1] else other["name"]
+            return {"name": name, "times": max(costs) / min(costs), "by": field}
     return None

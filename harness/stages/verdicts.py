@@ -80,7 +80,7 @@ class _Place:
     def line(self, judgment: Json) -> Json:
         sides = (self.mine, self.theirs) if judgment["candidate_first"] else (self.theirs, self.mine)
         answers = (self.mine, self.mine) if judgment["control"] == "identical" else sides
-        first, second = (self.lengths.of(*player, judgment["example_id"]) for player in answers)
+        first, second = (self.lengths.of(name, seed, judgment["example_id"]) for name, seed in answers)
         verdict = judgment["verdict"]
         return {
             "judge": self.judge,

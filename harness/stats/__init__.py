@@ -1,1 +1,1 @@
-"""Resampling, seeds, paired tests, pairwise aggregation: arrays in, arrays out, no knowledge of suites."""
+"""What can be concluded from measurements and verdicts: arrays in, arrays out, no knowledge of suites."""

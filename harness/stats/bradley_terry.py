@@ -90,7 +90,7 @@ def bradley_terry(
     covariance = model.covariance(found, counts.sum(axis=0), worths.sum(axis=0))
     pooled, by_trial = _refits(model, tally, found, draws, seed)
     ends = _ends(found, pooled, tally.prompts, level)
-    if tally.trials > 1 and model.all_meet(counts):
+    if draws and min(tally.trials, tally.prompts) > 1 and model.all_meet(counts):
         observed = model.fit(counts, worths, found)
         ends = _ends_over_trials(found, observed, by_trial, tally.prompts, level)
     if not bounded:
@@ -104,7 +104,7 @@ def _refits(
     """(draws, p) fits to resampled prompts, and (draws, trials, p) of each trial where there are several."""
     p = model.players + 1
     pooled, by_trial = [np.empty((0, p))], [np.empty((0, tally.trials, p))]
-    for counts, worths in tally.resampled(draws, seed, tally.trials * p * p):
+    for counts, worths in tally.resampled(draws, seed, 4 * tally.trials * p * p):
         pooled.append(model.fit(counts.sum(axis=1), worths.sum(axis=1), start))
         if tally.trials > 1:
             flat = (-1, len(model.cells))
@@ -156,14 +156,13 @@ def _abilities(
     position: bool,
     bounded: bool,
 ) -> Abilities:
-    enough = len(drawn) > 1
+    finite = drawn[~np.isnan(drawn).any(axis=1), :-1]
+    unknown = np.full(len(found) - 1, math.nan)
     return Abilities(
         value=found[:-1],
         low=ends[0][:-1],
         high=ends[1][:-1],
-        standard_error=np.nanstd(drawn[:, :-1], axis=0, ddof=1)
-        if enough
-        else np.full(len(found) - 1, math.nan),
+        standard_error=finite.std(axis=0, ddof=1) if len(finite) > 1 else unknown,
         draws=drawn[:, :-1],
         covariance=covariance[:-1, :-1],
         position=float(found[-1]) if position else 0.0,

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.protocols import FloatArray
-from harness.stats.resampling import block_sizes
 
 IntArray = npt.NDArray[np.int64]
 POINTS_PER_LOGIT = 400 / math.log(10)
 """On Elo's scale 400 points are odds of ten to one."""
+_GAMES_AT_ONCE = 20_000_000
+"""Of all orders of a block together, at eight bytes each."""
 
 
 def elo(
@@ -34,16 +35,19 @@ def elo(
 
     `first`, `second` and `worth` are (m,): the two players' indices, and 1, 1/2 or 0 to the first for a win,
     a tie or a loss; games without a verdict are left out beforehand. After each game the first gains
-    k (worth - expected), expected = 1 / (1 + 10^((second - first) / 400)), and the second loses as much.
+    k (worth - expected), expected = 1 / (1 + 10^((second - first) / 400)), and the second loses as much. With
+    1,000 orders the means are off by less than a point. Time grows with the games times the orders.
 
     Source: Elo, The Rating of Chessplayers (1978); Dettmers et al., QLoRA (2023), section 5.2, for K = 4,
     start 1000 and the mean over orders.
     """
     generator = np.random.default_rng(seed)
     total = np.zeros(players)
-    for size in block_sizes(orders, 2 * len(worth)):
-        order = generator.permuted(np.tile(np.arange(len(worth), dtype=np.int32), (size, 1)), axis=1).T
-        total += _ratings(first, second, worth, order, players, k).sum(axis=1)
+    at_once = max(1, _GAMES_AT_ONCE // max(1, len(worth)))
+    for done in range(0, orders, at_once):
+        size = min(at_once, orders - done)
+        order = generator.permuted(np.tile(np.arange(len(worth), dtype=np.int32), (size, 1)), axis=1)
+        total += _ratings(first, second, worth, order.T, players, k).sum(axis=1)
     return start + total / orders
 
 

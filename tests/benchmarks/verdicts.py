@@ -89,7 +89,8 @@ def measure(path: Path, options: list[str]) -> None:
     assert status == 0, process.stderr.read().decode() if process.stderr else ""
     seconds = time.perf_counter() - started
     shown = " ".join([path.name, *options])
-    print(f"{shown:<40} {seconds:5.2f} s  {usage.ru_utime + usage.ru_stime:5.2f} s of CPU  {usage.ru_maxrss / 1024:6.0f} MB")
+    cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    print(f"{shown:<40} {seconds:5.2f} s  {cpu:5.2f} s of CPU  {peak:6.0f} MB")
 
 
 def wait(process: subprocess.Popen[bytes]) -> tuple[int, int, resource.struct_rusage]:

@@ -1,4 +1,4 @@
-"""Whether a judge, or an evaluator that asks a server, could be asked: it has its key, its server answers."""
+"""Whether a judge, or whatever else asks a server, could be asked: it has its key, its server answers."""
 
 from __future__ import annotations
 

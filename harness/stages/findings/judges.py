@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,33 +16,49 @@ CONSTANT = 10
 """From so many prompts on, one and the same answer to all of them is no coincidence."""
 TOO_OFTEN = 0.25
 """The win rate from which on a constant answer is preferred too often."""
+OWN_FAULT = re.compile(r"\w+ failed|not asked for")
+"""Why a candidate has no win rate, where that is not the judge's doing."""
 LENGTH_JUDGE = "length"
+LIKE_LENGTH = 0.2
+"""The kappa from which on a judge agrees with one of nothing but length more than it should."""
 LIKENESS = {"reference": " (likeness to the reference answer by chrF, not quality)"}
 """Judges whose preference is not to be mistaken for one of quality."""
 
 
 def by_judges(results: Json) -> Iterator[str]:
+    """First who has no word or is not believed, then what the others prefer and how far to trust them."""
     for judge in results["judges"]:
         yield from _silent(judge)
+        reason = why_refused(judge)
+        if reason is not None and not _ranks(judge, results):
+            yield f"Judge {judge['name']} is not believed: {reason}."
+    for judge in results["judges"]:
         rates = {
             candidate["name"]: candidate["win_rates"][judge["name"]]
             for candidate in results["candidates"]
             if "rules" in candidate["win_rates"].get(judge["name"], {})
         }
-        if not rates:
-            continue
-        ranks = judge["name"] == results["suite"]["rank_by"]
-        if (reason := why_refused(judge)) is not None:
-            if not ranks:
-                yield f"Judge {judge['name']} is not believed: {reason}."
-            continue
-        if not ranks:  # else it was said at the head
-            yield preferred(judge, rates)
-        if told := standings(rates, f"{opponent(judge)} by {judge['name']}"):
-            yield told
-        yield from _doubts(judge, rates, results)
+        if rates and why_refused(judge) is None:
+            yield from _believed(judge, rates, results)
+    yield from _constants(results)
     yield from _agreement(results)
     yield from _spent(results)
+
+
+def _ranks(judge: Json, results: Json) -> bool:
+    """Whether the board is ranked by this judge: what matters most of it was said at the head."""
+    return bool(judge["name"] == results["suite"]["rank_by"])
+
+
+def _believed(judge: Json, rates: Mapping[str, Json], results: Json) -> Iterator[str]:
+    if not _ranks(judge, results):
+        yield preferred(judge, rates)
+    if told := standings(rates, f"{opponent(judge)} by {judge['name']}"):
+        yield told
+    yield from _rules(judge, rates)
+    yield from _position(judge)
+    yield from _length(judge, rates)
+    yield from _controls(judge)
 
 
 def why_refused(judge: Json) -> str | None:
@@ -78,18 +95,10 @@ def _silent(judge: Json) -> Iterator[str]:
     """Why a judge has no word on some candidates, once for all of them that it is true of."""
     reasons: dict[str, list[str]] = {}
     for name, known in judge["by_candidate"].items():
-        if "missing" in known and not known["missing"].endswith((" failed", "not asked for")):
+        if not OWN_FAULT.fullmatch(known.get("missing", "not asked for")):
             reasons.setdefault(known["missing"], []).append(name)
     for reason, names in reasons.items():
         yield f"Judge {judge['name']} has no word on {listed(names)}: {reason.rstrip('.')}."
-
-
-def _doubts(judge: Json, rates: Mapping[str, Json], results: Json) -> Iterator[str]:
-    yield from _rules(judge, rates)
-    yield from _position(judge)
-    yield from _length(judge, rates)
-    yield from _controls(judge)
-    yield from _constants(judge, rates, results)
 
 
 def _rules(judge: Json, rates: Mapping[str, Json]) -> Iterator[str]:
@@ -122,7 +131,8 @@ def _position(judge: Json) -> Iterator[str]:
 
 def _length(judge: Json, rates: Mapping[str, Json]) -> Iterator[str]:
     length = judge["analysis"]["length"]
-    if not length or length["p_value"] is None or not length["p_value"] < ALPHA:
+    canary = judge["plugin"]["name"] == LENGTH_JUDGE
+    if canary or not length or length["p_value"] is None or not length["p_value"] < ALPHA:
         return
     way = "longer" if length["longer_wins"] > EVEN else "shorter"
     span = f"{fmt.share(length['longer_wins'])} [{fmt.interval(0.0, length['low'], length['high'], '%')}]"
@@ -154,16 +164,23 @@ def _controls(judge: Json) -> Iterator[str]:
         )
 
 
-def _constants(judge: Json, rates: Mapping[str, Json], results: Json) -> Iterator[str]:
-    """A constant answer that wins says that the judge can be pleased without an answer."""
+def _constants(results: Json) -> Iterator[str]:
+    """A constant answer that wins says that a judge can be pleased without an answer."""
     for candidate in results["candidates"]:
-        answers, rate = candidate["answers"], rates.get(candidate["name"])
-        constant = answers and answers["distinct"] == 1 and answers["n"] >= CONSTANT
-        if rate and constant and rate["rules"]["average"]["value"] >= TOO_OFTEN:
+        answers = candidate["answers"]
+        if not answers or answers["distinct"] != 1 or answers["n"] < CONSTANT:
+            continue
+        wins = (
+            f"{fmt.share(rate['rules']['average']['value'])} against {opponent(judge)} by {judge['name']}"
+            for judge in results["judges"]
+            if not (judge["people"] or why_refused(judge) or judge["plugin"]["name"] == LENGTH_JUDGE)
+            for rate in (candidate["win_rates"].get(judge["name"], {}),)
+            if "rules" in rate and rate["rules"]["average"]["value"] >= TOO_OFTEN
+        )
+        if told := ", ".join(wins):
             yield (
                 f"{candidate['name']} gives the same answer to all {fmt.count(answers['n'])} prompts, and "
-                f"{judge['name']} lets it win {with_interval(rate['rules']['average'], '%')} against "
-                f"{opponent(judge)}: such a judge rewards something else than answers."
+                f"still wins {told}: there something else than answers is rewarded."
             )
 
 
@@ -182,11 +199,11 @@ def _agreement(results: Json) -> Iterator[str]:
     plugins = {judge["name"]: judge["plugin"]["name"] for judge in results["judges"]}
     for row in agreement["pairs"]:
         canaries = [name for name in (row["a"], row["b"]) if plugins[name] == LENGTH_JUDGE]
-        if len(canaries) == 1 and row["n"] and row["low"] is not None and row["low"] > 0:
+        if len(canaries) == 1 and row["n"] and row["low"] is not None and row["low"] > LIKE_LENGTH:
             judge = row["b"] if row["a"] in canaries else row["a"]
             yield (
                 f"{judge} says what a judge of nothing but length says on {fmt.share(row['same'])} of "
-                f"{fmt.count(row['n'])} pairs{_kappa(row)}, more than chance would have it."
+                f"{fmt.count(row['n'])} pairs{_kappa(row)}: much of its verdict may be length."
             )
     alpha = agreement["krippendorff"]
     if alpha and alpha["value"] is not None and alpha["low"] is not None:

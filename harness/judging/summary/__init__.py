@@ -1,0 +1,40 @@
+"""The analysis of verdicts for people: one list of blocks, drawn in the terminal and as Markdown.
+
+Names come out of files of strangers: everything shown passes through `harness.report.text`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.judging.summary.blocks import blocks
+from harness.judging.summary.drawing import as_markdown, for_terminal
+from harness.records import write_json
+
+__all__ = ["as_markdown", "blocks", "for_terminal", "show", "write"]
+
+Json = Mapping[str, Any]
+
+
+def show(report: Json, *, as_json: bool) -> None:
+    """Print the report, as JSON or as tables for the terminal's width."""
+    from rich.console import Console
+
+    if as_json:
+        print(json.dumps(report, indent=2, allow_nan=False))
+    else:
+        Console(highlight=False).print(for_terminal(blocks(report)))
+
+
+def write(report: Json, folder: Path) -> None:
+    """Write analysis.json and summary.md into a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "analysis.json", report)
+        (folder / "summary.md").write_text(as_markdown(blocks(report)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=str(folder)) from error
