@@ -1,0 +1,113 @@
+"""What the commands share: how a suite is named, how errors are told, how a plan is run and a board shown."""
+
+from __future__ import annotations
+
+import functools
+import io
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import HarnessError, InputError
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.run import Run
+
+INTERRUPTED = 130
+
+
+def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """Errors that are the user's to mend become one line and exit code 2, the others exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # the board's signs are not in every encoding
+        try:
+            command(*args, **kwargs)
+        except InputError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            sys.exit(2)
+        except HarnessError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+    return wrapped
+
+
+def suite_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command that reads a suite takes."""
+    for decorate in (
+        click.option(
+            "--store",
+            "store_folder",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path(".harness"),
+            show_default=True,
+            envvar="HARNESS_STORE",
+            help="Where artifacts are kept between runs.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a key of the suite, e.g. --set training.max_steps=10. Repeatable.",
+        ),
+        click.argument("suite", type=click.Path(path_type=Path)),
+    ):
+        command = decorate(command)
+    return command
+
+
+def compiled(path: Path, overrides: tuple[str, ...], store_folder: Path) -> Plan:
+    """The plan of a suite, over the store in a folder."""
+    from harness.plan import compile_plan
+    from harness.store import Store
+    from harness.suite import load_suite
+
+    return compile_plan(load_suite(path, overrides), Store(store_folder / "store"))
+
+
+def execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:
+    """Run the plan; Ctrl-C lets the workers write a checkpoint and says how to go on."""
+    from harness.executors.local import LocalExecutor
+    from harness.progress import display
+    from harness.run import execute as run_steps
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    executor = LocalExecutor()
+    try:
+        todo = [step for step in planned.chosen(stages) if not planned.store.has(step.key)]
+        checked = any(step.stage == "train" for step in todo)
+        ranked = bool(todo) and stages is None
+        with display(len(todo) + checked + ranked) as shown:
+            return run_steps(planned, executor, shown, stages)
+    except KeyboardInterrupt:
+        click.echo("stopping: running steps write a checkpoint first", err=True)
+        executor.shutdown()
+        click.echo("stopped; nothing is lost: the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)
+    finally:
+        executor.shutdown()
+
+
+def print_board(folder: Path) -> None:
+    """Show the board of a report's folder in the terminal, and where its page is."""
+    from rich.console import Console
+
+    from harness.records import read_json
+    from harness.report import terminal
+
+    console = Console()
+    console.print(terminal(read_json(folder / "results.json"), width=console.width))
+    click.echo(f"\n{(folder / 'index.html').resolve()}")
