@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 from harness import Question, Verdict, option
 
@@ -18,6 +19,8 @@ ROUNDING = 1e-9
 @dataclass(frozen=True)
 class Reference:
     """Prefers the answer nearer to the reference by chrF: likeness to one text, not quality."""
+
+    symmetric: ClassVar[bool] = True
 
     margin: float = option(
         0.0, help="a difference of this much or less is a tie, in points of chrF (0 to 100)"
@@ -36,7 +39,7 @@ class Reference:
         return Verdict("first" if one > two else "second", reason, cost_usd=0.0)
 
 
-@lru_cache(maxsize=4096)  # each answer comes twice, once in either order
+@lru_cache(maxsize=4096)  # in a round robin each answer comes once for every opponent
 def _chrf(answer: str, reference: str) -> float:
     from sacrebleu.metrics.chrf import CHRF
 

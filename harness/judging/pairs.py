@@ -18,6 +18,7 @@ from harness.stats.lattice import exact_sign_flip, units_of
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip
 from harness.stats.power import prompts_needed, smallest_effect
+from harness.stats.rates import p_value_of_even
 from harness.stats.resampling import paired_bootstrap
 
 Json = dict[str, Any]
@@ -83,14 +84,14 @@ def _rows(contests: Sequence[Duels], seed: int) -> list[Json]:
     by_rule = [panels.worths(contest) for contest in contests]
     return [
         {
-            "n": rules["average"]["n"],
-            "rules": rules,
+            "n": len(worth["average"].known),
+            "rules": panels.rates(worth, seed=seed),
             **panels.diagnostics(contest),
             **panels.unparsed(contest),
             **_power(worth["average"], len(contests)),
-            "p_value": panels.p_value_of_even(worth["average"], seed=seed),
+            "p_value": p_value_of_even(worth["average"].by_seed, seed=seed),
         }
-        for contest, worth, rules in zip(contests, by_rule, panels.rates(by_rule, seed=seed), strict=True)
+        for contest, worth in zip(contests, by_rule, strict=True)
     ]
 
 

@@ -1,16 +1,15 @@
 """Win rates by three rules with the judge's diagnostics, of many contests at once.
 
 A contest is Duels seen from one side: one pair of players, one player against the field, or all verdicts
-together. What `harness.stats.pairwise.aggregate` says of one pair is said here of every contest, with shared
-bootstrap draws. A pair that was asked about in one order only has an average, and nothing that would need
-the other order.
+together. What `harness.stats.pairwise.aggregate` says of one pair is said here of every contest. A pair that
+was asked about in one order only has an average, and nothing that would need the other order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +19,8 @@ from harness.judging.duels import Duels, mean_by_group
 from harness.judging.table import BoolArray, IntArray
 from harness.protocols import FloatArray
 from harness.stats.agreement import cohen_kappa
-from harness.stats.crossed import spread
-from harness.stats.lattice import exact_sign_flip, units_of
-from harness.stats.paired import sign_flip
-from harness.stats.proportions import binomial_p_value, wilson
-from harness.stats.resampling import bootstrap
+from harness.stats.proportions import binomial_p_value
+from harness.stats.rates import rate
 
 Json = dict[str, Any]
 RULES = ("average", "tie_on_disagreement", "consistent_only")
@@ -66,11 +62,6 @@ class Worths:
     def value(self) -> float:
         """The mean worth; NaN where no prompt is kept."""
         return float(self.known.mean()) if len(self.known) else math.nan
-
-    @property
-    def clear(self) -> bool:
-        """Whether every prompt that is kept is a win or a loss."""
-        return bool(np.isin(self.known, (0.0, 1.0)).all())
 
     @cached_property
     def trials(self) -> FloatArray:
@@ -141,44 +132,9 @@ def unparsed(contest: Duels) -> Json:
     }
 
 
-def rates(contests: Sequence[Mapping[str, Worths]], *, seed: int = 0) -> list[dict[str, Json]]:
-    """For each contest, rule -> {value, low, high, n}: 95% intervals over prompts, and seeds if several.
-
-    Intervals are Wilson's where every prompt is a clear win or loss, else percentiles of the bootstrap by
-    prompt; of several seeds those of `harness.stats.crossed`.
-    """
-    keys = [(index, rule) for index in range(len(contests)) for rule in RULES]
-    ends = {key: _closed_ends(contests[key[0]][key[1]], seed) for key in keys}
-    alike: dict[int, list[tuple[int, str]]] = {}
-    for key in keys:
-        if ends[key] is None:  # so many prompts are drawn alike, whichever they are
-            alike.setdefault(len(contests[key[0]][key[1]].known), []).append(key)
-    for members in alike.values():
-        known = np.stack([contests[index][rule].known for index, rule in members], axis=1)
-        _, low, high = bootstrap(np.stack([known, np.ones_like(known)], axis=-1), ratio, seed=seed)
-        ends.update({key: (float(low[i]), float(high[i])) for i, key in enumerate(members)})
-    return [
-        {rule: _rate(contest[rule], ends[index, rule]) for rule in RULES}
-        for index, contest in enumerate(contests)
-    ]
-
-
-def p_value_of_even(worth: Worths, *, seed: int = 0) -> float:
-    """Two-sided p-value of a mean worth of 1/2: sign flips of worth - 1/2 by prompt, exact where they can be.
-
-    Of several seeds it is no smaller than that over seeds and prompts. NaN where no prompt is kept.
-    """
-    known = worth.known
-    if len(known) == 0:
-        return math.nan
-    units = units_of(known - EVEN)
-    if units is not None:
-        p_value = exact_sign_flip(units)
-    else:
-        p_value = float(sign_flip(known[:, None], 1 - known[:, None], total, seed=seed))
-    if worth.several_seeds:
-        p_value = max(p_value, spread([worth.trials], ratio, seed=seed).p_value(worth.value - EVEN))
-    return p_value
+def rates(contest: Mapping[str, Worths], *, seed: int = 0) -> dict[str, Json]:
+    """Rule -> {value, low, high, n}: 95% intervals over prompts, and seeds if several, by `stats.rates`."""
+    return {rule: asdict(rate(contest[rule].by_seed, seed=seed)) for rule in RULES}
 
 
 def ratio(totals: FloatArray) -> FloatArray:
@@ -195,19 +151,3 @@ def _position_p_value(contest: Duels, to_first: BoolArray, to_second: BoolArray)
     """Sign test over prompts: each counts once, for the side to which more of its duels flipped."""
     majority = np.bincount(contest.prompt, weights=to_first.astype(np.float64) - to_second)
     return binomial_p_value(int((majority > 0).sum()), int((majority < 0).sum()))
-
-
-def _closed_ends(worth: Worths, seed: int) -> tuple[float, float] | None:
-    """The interval's ends where no bootstrap is needed."""
-    n = len(worth.known)
-    if n == 0:
-        return math.nan, math.nan
-    if worth.several_seeds:
-        over_seeds = spread([worth.trials], ratio, seed=seed)
-        return over_seeds.share_interval(worth.value, most=n if worth.clear else math.inf)
-    return wilson(int(worth.known.sum()), n) if worth.clear else None
-
-
-def _rate(worth: Worths, ends: tuple[float, float] | None) -> Json:
-    low, high = ends or (math.nan, math.nan)
-    return {"value": worth.value, "low": low, "high": high, "n": len(worth.known)}
