@@ -100,10 +100,11 @@ def _judgments(asked: Sequence[Comparison], verdicts: Verdicts, *, symmetric: bo
 
 
 def _mirrored(verdict: Verdict) -> Verdict:
-    """The same word on the pair in the other order."""
+    """The same word on the pair in the other order, in which its reason does not speak."""
     preference = None if verdict.preference is None else 1 - verdict.preference
     choice = MIRRORED.get(verdict.choice, verdict.choice)
-    return replace(verdict, choice=choice, preference=preference)
+    reason = f"in the other order: {verdict.reason}" if verdict.reason else ""
+    return replace(verdict, choice=choice, preference=preference, reason=reason)
 
 
 def _counts(pairs: Sequence[AnswerPair], judgments: Sequence[Judgment]) -> dict[str, Any]:
