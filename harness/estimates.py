@@ -20,11 +20,11 @@ from harness.data import conversion, splits
 from harness.data.preflight import WHOLE_BYTES
 from harness.data.sources import SourceSpec, files, is_saved_dataset
 from harness.ledger import Account, Ledger, Spending
+from harness.plan.steps import Plan, Step
 from harness.protocols import Decoding, Usage
 from harness.records import Example, PluginSpec, Prediction, Question, from_json, read_jsonl
-from harness.stages.comparing import comparisons, sample
 from harness.stages.judge import identity_of
-from harness.steps import Plan, Step
+from harness.stages.judge.sampling import comparisons, sample
 
 LOOKED_AT = 40
 """How many calls of a step are looked at closely."""

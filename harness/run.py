@@ -18,7 +18,7 @@ from harness.errors import HarnessError, InputError, StageError, SuiteError
 from harness.gate import refuse_the_unworkable
 from harness.gpus import devices
 from harness.plan import Plan, Step
-from harness.ranking import rank_step
+from harness.plan.ranking import rank_step
 from harness.records import read_json
 
 LIGHT_AT_A_TIME = 2

@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.leaderboard import boards
+from harness.leaderboard.receipts import SEED_FIELDS
+from harness.leaderboard.verdict_lines import by_example
 from harness.records import RESULTS_SCHEMA, dump_line
-from harness.stages import boards
-from harness.stages.receipts import SEED_FIELDS
-from harness.stages.verdicts import by_example
 
 Json = dict[str, Any]
 METRICS = [

@@ -37,28 +37,24 @@ FLOORS = {
     "harness.evaluators": 4,
     "judges": 4,
     "harness.judging": 4,
-    "harness.judging.summary": 7,
-    "harness.stages": 5,
-    "harness.worker": 6,
-    "harness.keys": 6,
-    "harness.steps": 6,
-    "harness.pairings": 6,
-    "harness.plan": 6,
-    "harness.ranking": 6,
-    "harness.run": 6,
-    "harness.gate": 6,
-    "harness.executors": 6,
-    "harness.report": 7,
-    "harness.labelling": 7,
-    "harness.publish": 7,
-    "harness.backfill": 7,
-    "harness.progress": 7,
-    "harness.listing": 7,
-    "harness.estimates": 7,
-    "harness.inspection": 7,
-    "harness.checking": 7,
-    "harness.cli": 8,
-    "harness.__main__": 9,
+    "harness.leaderboard": 5,
+    "harness.stages": 6,
+    "harness.worker": 7,
+    "harness.plan": 7,
+    "harness.run": 7,
+    "harness.gate": 7,
+    "harness.executors": 7,
+    "harness.report": 8,
+    "harness.labelling": 8,
+    "harness.publish": 8,
+    "harness.backfill": 8,
+    "harness.progress": 8,
+    "harness.listing": 8,
+    "harness.estimates": 8,
+    "harness.inspection": 8,
+    "harness.checking": 8,
+    "harness.cli": 9,
+    "harness.__main__": 10,
 }
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate", "pandas", "openai", "scipy")
 
@@ -98,7 +94,7 @@ def test_a_file_imports_only_from_floors_below_its_own(repo: Path) -> None:
             theirs = room(imported)
             if mine is None or theirs is None or theirs == mine:
                 continue
-            same_floor_allowed = FLOORS[mine] in (1, 2, 6, 7)
+            same_floor_allowed = FLOORS[mine] in (1, 2, 7, 8)
             if FLOORS[theirs] > FLOORS[mine] or (FLOORS[theirs] == FLOORS[mine] and not same_floor_allowed):
                 climbs.append(f"{name} (floor {FLOORS[mine]}) imports {imported} (floor {FLOORS[theirs]})")
     assert climbs == []

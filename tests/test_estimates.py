@@ -20,8 +20,8 @@ from harness.errors import PluginError, SuiteError
 from harness.estimates import Estimate, estimates
 from harness.ledger import Ledger
 from harness.listing import describe_plan
-from harness.pairings import pairings
 from harness.plan import Plan, Step, compile_plan
+from harness.plan.pairings import pairings
 from harness.records import write_jsonl
 from harness.run import Run, _Loop
 from harness.stages.judge import run

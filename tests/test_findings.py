@@ -15,8 +15,8 @@ from report_inputs import make_report_input
 from test_rank import Entry, World, always, base
 
 from harness import format as fmt
-from harness.stages.cautions import board_warnings
-from harness.stages.findings import findings
+from harness.leaderboard.cautions import board_warnings
+from harness.leaderboard.findings import findings
 
 Json = dict[str, Any]
 CONSTANTS = {"95", "0.05", "0.001", "10", "0", "1", "100,000"}

@@ -11,8 +11,8 @@ import pytest
 from commands import artifacts, harness, results, write_suite
 
 from harness.errors import InputError, StageError
-from harness.keys import VOLATILE
 from harness.plan import Plan, compile_plan
+from harness.plan.keys import VOLATILE
 from harness.protocols import silent
 from harness.records import read_json, write_json, write_jsonl
 from harness.stages import choose, train

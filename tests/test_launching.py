@@ -19,7 +19,7 @@ from training_jobs import METHODS, job_from_file, job_to_file, make_job, train
 from harness.errors import ModelError, StageError
 from harness.protocols import TrainJob, TrainOutcome
 from harness.records import Method, PluginSpec, iter_json_lines
-from harness.stages.launching import train_launched
+from harness.stages.train.launching import train_launched
 
 pytestmark = pytest.mark.slow
 

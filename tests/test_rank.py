@@ -17,6 +17,8 @@ import pytest
 from harness import format as fmt
 from harness import registry
 from harness.errors import StageError
+from harness.leaderboard.comparisons import NO_DIFFERENCE
+from harness.leaderboard.findings import findings
 from harness.protocols import TrainOutcome, silent
 from harness.records import (
     Completion,
@@ -34,8 +36,6 @@ from harness.records import (
 )
 from harness.report import render
 from harness.stages import evaluate, rank
-from harness.stages.comparisons import NO_DIFFERENCE
-from harness.stages.findings import findings
 from harness.stats.multiplicity import holm
 from harness.stats.proportions import wilson
 
@@ -785,7 +785,9 @@ class TestSeeds:
         }.items():
             assert [scores[where][end] for end in ends] == pytest.approx(told, rel=1e-9)
         rate = rows["a"]["win_rates"]["reference"]
-        assert [rate["rules"]["average"][end] for end in ends] == pytest.approx([0.5625, 0.4425917, 0.6755245])
+        assert [rate["rules"]["average"][end] for end in ends] == pytest.approx(
+            [0.5625, 0.4425917, 0.6755245]
+        )
         assert rate["p_value"] == pytest.approx(0.3454025387763977)
         pair = next(p for p in results["pairs"] if (p["metric"], p["a"], p["b"]) == ("bleu", "a", "b"))
         told = (5.049640598311931, -2.012673966351041, 11.805592254154023, 0.14228577142285773)

@@ -34,7 +34,7 @@ from harness.modeling.trl_settings import KEYS, NOT_HONOURED
 from harness.modeling.trl_training.rows import trainer_rows
 from harness.protocols import TrainJob, TrainOutcome
 from harness.records import Method, PluginSpec, Prompting, iter_json_lines, write_jsonl
-from harness.stages.launching import train_launched
+from harness.stages.train.launching import train_launched
 from harness.suite.settings import READ_BY_HARNESS, Training
 
 Rows = list[dict[str, str]]

@@ -13,7 +13,7 @@ import pytest
 from commands import harness
 
 from harness.judging.reporting import summarize
-from harness.judging.summary import as_markdown, blocks
+from harness.report.verdict_summary import as_markdown, blocks
 
 Json = dict[str, Any]
 EXCERPT = Path(__file__).parent / "data" / "verdicts.csv"
@@ -200,7 +200,7 @@ class TestCommand:
 
 def test_a_reports_verdicts_give_the_suites_analysis(tmp_path: Path) -> None:
     from harness.judging.analysis import analyse
-    from harness.stages.verdicts import table
+    from harness.leaderboard.verdict_lines import table
 
     rest = {"judge": "gpt4", "seed": None, "preference": None, "control": "", "reason": "so", "raw": "{}"}
     lines = [

@@ -57,7 +57,7 @@ def summarize_verdicts(
     and FastChat's pair judgments, also gzipped. Files are taken together.
     """
     from harness.judging.reporting import summarize
-    from harness.judging.summary import show, write
+    from harness.report.verdict_summary import show, write
 
     report = summarize(files, against=against, with_elo=elo)
     if output is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.labels import LabelFile, Labels, label_file_json, read_labels
-from harness.pairings import judges_of
+from harness.plan.pairings import judges_of
 from harness.records import write_json
 from harness.suite import Suite
 

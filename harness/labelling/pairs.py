@@ -10,11 +10,11 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.labels import pair_digest, prompt_digest, text_digest
-from harness.pairings import Pairing, judges_of, pairings
 from harness.plan import compile_plan
+from harness.plan.pairings import Pairing, judges_of, pairings
+from harness.plan.steps import Plan, Trial
 from harness.records import Messages
-from harness.stages.comparing import sample
-from harness.steps import Plan, Trial
+from harness.stages.judge.sampling import sample
 from harness.store import Store
 from harness.suite import REFERENCE, JudgeSpec, Suite
 from harness.validation import suggestion

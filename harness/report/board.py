@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness import format as fmt
+from harness.leaderboard.verdict_lines import EVERYONE
 from harness.report.text import ellipsis, one_line
-from harness.stages.verdicts import EVERYONE
 
 Json = Mapping[str, Any]
 ColumnKind = Literal["score", "win rate", "cost"]

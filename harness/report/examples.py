@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.leaderboard.verdict_lines import EVERYONE
 from harness.report.board import Column, figure, metric_columns
 from harness.report.text import script_json, visible
-from harness.stages.verdicts import EVERYONE
 
 Json = Mapping[str, Any]
 TEXT_LIMIT = 20_000_000

@@ -14,10 +14,10 @@ from typing import Any
 
 from harness import registry
 from harness.errors import HarnessError, InputError, PluginError
+from harness.leaderboard import boards
+from harness.leaderboard.verdict_lines import READING, by_example
 from harness.records import Verdict, write_json, write_jsonl
 from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_objects, read_results
-from harness.stages import boards
-from harness.stages.verdicts import READING, by_example
 
 Json = dict[str, Any]
 _KEYS = frozenset(("judge", "example_id", "seed", "first", "second", "control", "raw", *READING))

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StageError
+from harness.leaderboard.search import CHOSEN
 from harness.protocols import Progress
 from harness.records import iter_json_lines, read_json, write_json
 
 VERSION = 1
-CHOSEN = "chosen.json"
 OWN = ("manifest.json", "output.log")
 """What the store and the worker write beside a stage's files."""
 

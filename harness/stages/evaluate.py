@@ -15,7 +15,7 @@ from harness import registry
 from harness.errors import StageError
 from harness.protocols import Evaluator, FloatArray, Progress
 from harness.records import PluginSpec, Prediction, from_json, read_jsonl, write_json, write_jsonl
-from harness.stages.spending import StepLedger
+from harness.stages.accounts import StepLedger
 from harness.stats.resampling import score_totals
 
 VERSION = 1

@@ -35,7 +35,7 @@ from harness.records import (
     write_json,
     write_jsonl,
 )
-from harness.stages.spending import StepLedger
+from harness.stages.accounts import StepLedger
 
 VERSION = 2
 PARTIAL = "batches.jsonl"

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.judging.analysis import finite
+from harness.leaderboard import boards, cautions, judge_receipts, receipts, search, standing
+from harness.leaderboard.comparisons import Compared, compare
+from harness.leaderboard.environment import environment
+from harness.leaderboard.verdict_lines import Lengths, by_example, judgments
 from harness.protocols import Progress
 from harness.records import (
     RESULTS_SCHEMA,
@@ -21,10 +25,6 @@ from harness.records import (
     write_json,
     write_jsonl,
 )
-from harness.stages import boards, cautions, judge_receipts, receipts, search, standing
-from harness.stages.comparisons import Compared, compare
-from harness.stages.environment import environment
-from harness.stages.verdicts import Lengths, by_example, judgments
 
 VERSION = 6
 

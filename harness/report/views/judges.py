@@ -7,10 +7,10 @@ from typing import Any
 
 from harness import format as fmt
 from harness.judging.table import UNPARSED_LIMIT
+from harness.leaderboard.standing import by_judge
+from harness.leaderboard.verdict_lines import EVERYONE
+from harness.leaderboard.win_rates import RULES
 from harness.report.views.agreement import with_people
-from harness.stages.standing import by_judge
-from harness.stages.verdicts import EVERYONE
-from harness.stages.win_rates import RULES
 
 Json = Mapping[str, Any]
 CONSISTENCY_LIMIT = 0.70

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.stages.standing import ranking_pairs
+from harness.leaderboard.standing import ranking_pairs
 
 Json = Mapping[str, Any]
 

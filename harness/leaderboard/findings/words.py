@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
-from harness.stages.comparisons import ALPHA, NO_DIFFERENCE
-from harness.stages.verdicts import EVERYONE
+from harness.leaderboard.comparisons import ALPHA, NO_DIFFERENCE
+from harness.leaderboard.verdict_lines import EVERYONE
 
 Json = Mapping[str, Any]
 OUTCOMES = {"better": "better than", "worse": "worse than", NO_DIFFERENCE: "not to be told apart from"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.stages.findings import judges, ranking, recipes
+from harness.leaderboard.findings import judges, ranking, recipes
 
 __all__ = ["findings"]
 

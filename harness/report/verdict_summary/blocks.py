@@ -8,7 +8,7 @@ from typing import Any
 from harness import format as fmt
 from harness.judging.findings import findings, interval, led_by, ranked
 from harness.judging.pairs import FIELD, NO_DIFFERENCE
-from harness.judging.summary.drawing import Block, Heading, Sentences, Table
+from harness.report.verdict_summary.drawing import Block, Heading, Sentences, Table
 
 Json = Mapping[str, Any]
 RULES = {

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from harness import registry
 from harness.errors import SuiteError
-from harness.steps import Plan, Trial, trials
+from harness.plan.steps import Plan, Trial, trials
 from harness.suite import ALL, REFERENCE, Candidate, JudgeSpec, Suite
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.keys import step_key
+from harness.plan.keys import step_key
+from harness.plan.steps import Plan, Step, Trial, trials
 from harness.records import ModelRef, to_json
-from harness.steps import Plan, Step, Trial, trials
 from harness.suite import Candidate, Suite
 from harness.worker import Work
 

@@ -19,8 +19,8 @@ from harness.chat.purse import Purse
 from harness.errors import HarnessError, StageError
 from harness.protocols import Progress
 from harness.records import CHOICES, FAULTS, Judgment, Verdict, read_jsonl
-from harness.stages.comparing import Comparison
-from harness.stages.spending import StepLedger
+from harness.stages.accounts import StepLedger
+from harness.stages.judge.sampling import Comparison
 
 IDENTICAL = Verdict("tie", "identical answers", cost_usd=0.0)
 EXPECTED = (

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from harness.leaderboard.measurements import why_missing
+from harness.leaderboard.verdict_lines import EVERYONE
 from harness.records import read_json
-from harness.stages.measurements import why_missing
-from harness.stages.verdicts import EVERYONE
 
 Json = dict[str, Any]
 PEOPLE = "human"

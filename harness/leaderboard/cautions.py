@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
-from harness.stages.measurements import INSTEAD
+from harness.leaderboard.measurements import INSTEAD
 
 Json = Mapping[str, Any]
 FEW_EXAMPLES = 30

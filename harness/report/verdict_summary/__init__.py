@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.judging.summary.blocks import blocks
-from harness.judging.summary.drawing import as_markdown, for_terminal
 from harness.records import write_json
+from harness.report.verdict_summary.blocks import blocks
+from harness.report.verdict_summary.drawing import as_markdown, for_terminal
 
 __all__ = ["as_markdown", "blocks", "for_terminal", "show", "write"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.stages import cautions, standing, win_rates
-from harness.stages.findings import findings
-from harness.stages.standing import Standing
+from harness.leaderboard import cautions, standing, win_rates
+from harness.leaderboard.findings import findings
+from harness.leaderboard.standing import Standing
 
 Json = dict[str, Any]
 FROM_VERDICTS = frozenset(("analysis", "pairs"))

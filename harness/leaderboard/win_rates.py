@@ -12,8 +12,8 @@ from typing import Any
 from harness.judging.agreement import agreement
 from harness.judging.analysis import analyse, finite
 from harness.judging.table import UNPARSED_LIMIT
-from harness.stages.comparisons import NO_DIFFERENCE, outlook
-from harness.stages.verdicts import EVERYONE, table
+from harness.leaderboard.comparisons import NO_DIFFERENCE, outlook
+from harness.leaderboard.verdict_lines import EVERYONE, table
 
 Json = dict[str, Any]
 EVEN = 0.5

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.keys import Identities, step_key
+from harness.plan.keys import Identities, step_key
 from harness.records import to_json
 from harness.store import Store
 from harness.suite import Candidate, Suite

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.stages.comparisons import NO_DIFFERENCE, Compared, is_comparable
-from harness.stages.verdicts import EVERYONE
-from harness.stages.win_rates import win_rates
+from harness.leaderboard.comparisons import NO_DIFFERENCE, Compared, is_comparable
+from harness.leaderboard.verdict_lines import EVERYONE
+from harness.leaderboard.win_rates import win_rates
 from harness.stats import ranks
 
 Json = dict[str, Any]

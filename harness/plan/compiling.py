@@ -10,9 +10,9 @@ from harness import registry
 from harness.data.preflight import check_source
 from harness.data.sources import SourceSpec
 from harness.errors import PluginError
-from harness.keys import Identities
-from harness.pairings import add_judges, judges_of
-from harness.steps import Plan, Step, Trial, trials
+from harness.plan.keys import Identities
+from harness.plan.pairings import add_judges, judges_of
+from harness.plan.steps import Plan, Step, Trial, trials
 from harness.store import Store
 from harness.suite import EvaluatorSpec, Suite
 

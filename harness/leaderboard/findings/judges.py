@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.stages.comparisons import ALPHA, NO_DIFFERENCE
-from harness.stages.findings.words import listed, opponent, standings, with_interval
-from harness.stages.win_rates import EVEN, RULES
+from harness.leaderboard.comparisons import ALPHA, NO_DIFFERENCE
+from harness.leaderboard.findings.words import listed, opponent, standings, with_interval
+from harness.leaderboard.win_rates import EVEN, RULES
 
 Json = Mapping[str, Any]
 CONSTANT = 10

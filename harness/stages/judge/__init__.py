@@ -16,9 +16,9 @@ from typing import Any
 from harness import registry
 from harness.protocols import Progress
 from harness.records import Choice, Judgment, PluginSpec, Verdict, from_json, write_json, write_jsonl
-from harness.stages.asking import Asker, Verdicts, combined
-from harness.stages.comparing import AnswerPair, Comparison, comparisons, sample
-from harness.stages.spending import StepLedger
+from harness.stages.accounts import StepLedger
+from harness.stages.judge.asking import Asker, Verdicts, combined
+from harness.stages.judge.sampling import AnswerPair, Comparison, comparisons, sample
 
 VERSION = 2
 CONCURRENCY = 4

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.leaderboard.measurements import Mask, Measured, load
 from harness.records import Score, to_json
-from harness.stages.measurements import Mask, Measured, load
 from harness.stats.crossed import spread
 from harness.stats.multiplicity import holm
 from harness.stats.paired import sign_flip

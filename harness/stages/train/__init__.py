@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.leaderboard.search import CHOSEN
 from harness.protocols import Progress, TrainJob, TrainOutcome
 from harness.records import Method, ModelRef, PluginSpec, Prompting, from_json, read_json, write_json
-from harness.stages.choose import CHOSEN
-from harness.stages.launching import train_launched
+from harness.stages.train.launching import train_launched
 from harness.suite.settings import READ_BY_HARNESS
 from harness.tracking import Follower, TrackedRun
 

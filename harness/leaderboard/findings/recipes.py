@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.stages.findings.words import listed, were
+from harness.leaderboard.findings.words import listed, were
 
 Json = Mapping[str, Any]
 

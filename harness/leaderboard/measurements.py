@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from harness import registry
 from harness.errors import StageError
+from harness.leaderboard import receipts
 from harness.protocols import FloatArray
 from harness.records import PluginSpec, from_json, iter_json_lines, read_json
-from harness.stages import receipts
 
 Json = dict[str, Any]
 Mask = npt.NDArray[np.bool_]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import format as fmt
+from harness.leaderboard import receipts
 from harness.records import read_json
-from harness.stages import receipts
-from harness.stages.choose import CHOSEN
 
 Json = dict[str, Any]
+CHOSEN = "chosen.json"
+"""What the choose stage writes: the index of the point it chose, and all points with their losses."""
 
 
 def as_chosen(candidate: Mapping[str, Any], inputs: Mapping[str, Path]) -> Json:

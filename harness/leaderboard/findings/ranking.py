@@ -6,11 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from harness import format as fmt
-from harness.stages.comparisons import NO_DIFFERENCE
-from harness.stages.findings.judges import preferred, why_refused
-from harness.stages.findings.words import OUTCOMES, are, difference, listed, score, standings, with_interval
-from harness.stages.measurements import INSTEAD
-from harness.stages.standing import ranking_pairs
+from harness.leaderboard.comparisons import NO_DIFFERENCE
+from harness.leaderboard.findings.judges import preferred, why_refused
+from harness.leaderboard.findings.words import (
+    OUTCOMES,
+    are,
+    difference,
+    listed,
+    score,
+    standings,
+    with_interval,
+)
+from harness.leaderboard.measurements import INSTEAD
+from harness.leaderboard.standing import ranking_pairs
 
 Json = Mapping[str, Any]
 NEIGHBOURS = 3
