@@ -26,7 +26,7 @@ from harness.records import (
     write_jsonl,
 )
 
-VERSION = 6
+VERSION = 7
 
 Json = dict[str, Any]
 
