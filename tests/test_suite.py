@@ -366,7 +366,7 @@ def test_a_judge_can_rank_and_a_budget_holds_for_the_suite(folder: Path) -> None
 def test_whom_a_judge_compares_with_and_how_often(folder: Path) -> None:
     suite = load(
         SMALLEST.replace("full: {}", "full: {}\n  reference: {backend: reference}")
-        + "judges: [{reference: {against: all, max_pairs: 90, controls: 5}}, {length: {against: reference}}]\n"
+        + "judges: [{gpt4: {against: all, max_pairs: 90, controls: 5}}, {length: {against: reference}}]\n"
     )
     assert [(j.against, j.max_pairs, j.controls, j.symmetric) for j in suite.judges] == [
         ("all", 90, 5, False),
