@@ -23,6 +23,7 @@ from harness.modeling.probes.results import (
     ProbeResult,
 )
 from harness.plan import Plan, compile_plan
+from harness.protocols import Reaches
 from harness.records import PluginSpec, read_json, read_jsonl, to_json
 from harness.store import Store, canonical
 from harness.suite import EvaluatorSpec, JudgeSpec, load_suite
@@ -64,10 +65,10 @@ def plan_without_judges(path: Path, overrides: Sequence[str], store: Path) -> tu
     judges: dict[str, Asking] = {}
     candidates = []
     for candidate in suite.candidates:
-        asking = [e for e in candidate.evaluators if hasattr(registry.create(e.plugin), "reach")]
+        asking = [e for e in candidate.evaluators if isinstance(registry.create(e.plugin), Reaches)]
         judges |= {judge.name: judge for judge in candidate.judges}
         judges |= {evaluator.name: evaluator for evaluator in asking}
-        if hasattr(registry.create(candidate.backend), "reach"):
+        if isinstance(registry.create(candidate.backend), Reaches):
             judges |= {f"candidate {candidate.name}": Served(candidate.name, candidate.backend)}
         offline = tuple(e for e in candidate.evaluators if e not in asking)
         candidates.append(replace(candidate, judges=(), evaluators=offline))

@@ -2,7 +2,7 @@
 
 Where the store has the eval set, it is what is counted, and so are the answers that are there; what the
 ledger holds is paid for. Before that the rows of the sources are counted, and references stand for answers.
-A few calls of each step are looked at closely; the others are taken to be like them.
+A few calls of each step are estimated one by one; the others are taken to be like them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from harness import registry
 from harness.data import conversion, splits
 from harness.data.preflight import WHOLE_BYTES
 from harness.data.sources import SourceSpec, files, is_saved_dataset
+from harness.errors import PluginError
 from harness.ledger import Account, Ledger, Spending
+from harness.plan.asking import blaming
 from harness.plan.steps import Plan, Step
-from harness.protocols import Decoding, Usage
+from harness.protocols import AsksServer, Decoding, Estimates, Usage, trait
 from harness.records import Example, PluginSpec, Prediction, Question, from_json, read_jsonl
 from harness.stages.judge import identity_of
 from harness.stages.judge.sampling import comparisons, sample
+from harness.validation import shown
 
 LOOKED_AT = 40
-"""How many calls of a step are looked at closely."""
+"""How many calls of a step are estimated one by one."""
 PLUGINS = {"judge": "judge", "evaluate": "evaluator", "predict": "backend"}
 """Stage -> the parameter with the plugin that may ask a server in it."""
 
@@ -53,7 +56,8 @@ class Estimate:
     """What a judge, an evaluator or a candidate will ask in all its steps; `name` is what it is called.
 
     `prompts` are those that it has still to be asked about, at most, in a step. `cost_usd` None: the price is
-    not known. `known` False: nothing can be said of some of it before the data are loaded.
+    not known. `known` False: some of it cannot be estimated before the data are loaded. `told` False: the
+    plugin cannot say what a call takes, so that there are no tokens.
     """
 
     name: str
@@ -65,13 +69,17 @@ class Estimate:
     prompts: int = 0
     guessed: bool = False
     known: bool = True
+    told: bool = True
 
     def with_calls(self, calls: Calls | None) -> Estimate:
         """With the calls of a step too; None: they are not known."""
         if calls is None:
             return replace(self, known=False)
         every = max(1, len(calls.listed) // LOOKED_AT)
-        usages = [expect() for expect in calls.listed[::every]]
+        with blaming(f"'{self.name}'", "expect"):
+            usages = [expect() for expect in calls.listed[::every]]
+        if wrong := next((usage for usage in usages if not isinstance(usage, Usage)), None):
+            raise PluginError(f"'{self.name}' returned {shown(wrong)} from expect()", fix="return a Usage")
         scale = calls.scale * len(calls.listed) / max(1, len(usages))
         costs = [usage.cost_usd for usage in usages if usage.cost_usd is not None]
         unpriced = self.cost_usd is None or len(costs) < len(usages)
@@ -87,9 +95,22 @@ class Estimate:
             self.known,
         )
 
+    def with_untold(self, calls: Calls | None) -> Estimate:
+        """With the calls of a step of a plugin that cannot say what they take; None: they are not known."""
+        if calls is None:
+            return replace(self, known=False, told=False)
+        return replace(
+            self,
+            requests=self.requests + calls.scale * len(calls.listed),
+            cost_usd=None,
+            prompts=max(self.prompts, calls.prompts),
+            guessed=self.guessed or calls.guessed,
+            told=False,
+        )
+
 
 def estimates(plan: Plan) -> tuple[list[Estimate], Spending]:
-    """What is still to be asked, by each plugin that can `expect`; and what the suite has spent."""
+    """What is still to be asked, by each plugin with a server or `expect`; and what the suite has spent."""
     found: dict[tuple[str, str], Estimate] = {}
     with _ledger(plan) as ledger:
         data = _Data(plan)
@@ -100,7 +121,8 @@ def estimates(plan: Plan) -> tuple[list[Estimate], Spending]:
                     place = (step.stage, _called(step))
                     calls = COUNTED[step.stage](data, step, plugin, ledger)
                     known = found.get(place, Estimate(place[1], step.stage == "judge"))
-                    found[place] = known.with_calls(calls)
+                    can_tell = isinstance(plugin, Estimates)
+                    found[place] = known.with_calls(calls) if can_tell else known.with_untold(calls)
         return list(found.values()), ledger.spent(plan.money["account"]) if ledger else Spending()
 
 
@@ -116,11 +138,11 @@ def _ledger(plan: Plan) -> Iterator[Ledger | None]:
 
 
 def _asking(step: Step, ledger: Ledger | None, account: str) -> Any | None:
-    """The step's plugin, if it can say what a call takes; what the ledger holds takes nothing."""
+    """The step's plugin, if it asks a server or can say what a call takes; it may look into the ledger."""
     plugin = registry.create(from_json(PluginSpec, step.work.params[PLUGINS[step.stage]]))
-    if not hasattr(plugin, "expect"):
+    if not isinstance(plugin, Estimates | AsksServer):
         return None
-    if ledger is not None and hasattr(plugin, "server"):
+    if ledger is not None and isinstance(plugin, AsksServer):
         plugin.server.lend(Account(ledger, account))
     return plugin
 
@@ -175,7 +197,7 @@ class _Data:
 
 
 def _is_quick(source: SourceSpec) -> bool:
-    """Whether a source can be read in no time, and without `datasets`."""
+    """Whether a source can be read at once, and without `datasets`."""
     if not source.local or is_saved_dataset(Path(source.path)):
         return False
     return sum(file.stat().st_size for file in files(source)) <= WHOLE_BYTES
@@ -189,7 +211,7 @@ def _comparisons(data: _Data, step: Step, judge: Any, ledger: Ledger | None) -> 
     params = step.work.params
     pairs = sample({name: folder for name, folder in inputs.items() if folder}, params)
     identity = identity_of(from_json(PluginSpec, params["judge"]), judge)
-    symmetric = bool(getattr(judge, "symmetric", False))
+    symmetric = bool(trait(judge, "symmetric"))
     asked = comparisons(pairs, identity, symmetric=symmetric, controls=params["controls"])
     unsettled = {c.key: c for c in asked if not c.is_settled}.values()
     todo = [c for c in unsettled if ledger is None or ledger.verdict(c.key) is None]
@@ -204,7 +226,7 @@ def _likely_comparisons(data: _Data, step: Step, judge: Any) -> Calls | None:
     params = step.work.params
     limits = [params[key] for key in ("max_prompts", "max_pairs") if params[key] is not None]
     prompts = min([data.size, *limits])
-    orders = 1 if getattr(judge, "symmetric", False) else 2
+    orders = 1 if trait(judge, "symmetric") else 2
     count = orders * prompts + 2 * min(params["controls"], prompts)
     opponent = step.after.get("opponent")
     listed = []

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.records import Message, Question
 from harness.store import digest
+from harness.text import well_formed
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # Possessive: a text of a hundred thousand spaces must not cost the square of it.
@@ -39,11 +40,6 @@ def fence(name: str, text: str, nonce: str) -> str:
     """`text` between `<fenced name nonce>` and `</fenced name nonce>`; what looks like a fence is defused."""
     defused = FORGED_TAG.sub("‹", well_formed(text).replace(nonce, "…"))
     return f"<fenced {name} {nonce}>\n{defused}\n</fenced {name} {nonce}>"
-
-
-def well_formed(text: str) -> str:
-    """`text` as UTF-8 can hold it: halves of a surrogate pair are joined, a lone one becomes U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def transcript(prompt: Sequence[Message]) -> str:

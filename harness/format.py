@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 MISSING = "n/a"
 _MAX_DECIMALS = 6
@@ -47,6 +47,17 @@ def count(value: float | None) -> str:
     return MISSING if value is None else fixed(value, 0)
 
 
+def counted(number: int, what: str) -> str:
+    """How many there are of what a regular noun names: 1 verdict, 2,000 verdicts."""
+    return f"{count(number)} {what}" + ("" if number == 1 else "s")
+
+
+def points(low: float | None, high: float | None) -> str:
+    """The interval of a rating, `974 – 1,020`; None is where it has no end."""
+    ends = -math.inf if low is None else low, math.inf if high is None else high
+    return " – ".join(fixed(end, 0) for end in ends)
+
+
 def about(value: float | None) -> str:
     """A count that is an estimate, to two significant digits: 6,438 is 6,400."""
     return MISSING if value is None else fixed(float(f"{value:.2g}"), 0)
@@ -72,6 +83,23 @@ def interval(value: float, low: float | None, high: float | None, unit: str) -> 
         return f"{fixed(low * 100, 1)} – {fixed(high * 100, 1)}%"
     places = _places(value, low, high)
     return f"{fixed(low, places)} – {fixed(high, places)}"
+
+
+def with_interval(figure: Mapping[str, float | None], unit: str) -> str:
+    """`54.1% [46.3 – 61.9%]` of {value, low, high}."""
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    if value is None:
+        return MISSING
+    span = interval(value, low, high, unit)
+    return score(value, unit, low, high) + (f" [{span}]" if span else "")
+
+
+def kappa(value: float | None, low: float | None, high: float | None) -> str:
+    """`0.43 [0.35 – 0.50]`: an agreement beyond chance, or another figure between -1 and 1."""
+    if value is None:
+        return MISSING
+    span = "" if low is None or high is None else f" [{fixed(low, 2)} – {fixed(high, 2)}]"
+    return fixed(value, 2) + span
 
 
 def margin(value: float, low: float | None, high: float | None, unit: str) -> str:
@@ -190,3 +218,8 @@ def _scaled(value: float | None, units: tuple[tuple[str, float], ...], base: str
         if value >= factor:
             return f"{fixed(value / factor, decimals(value / factor))}{gap}{name}"
     return f"{value:,.0f}{gap + base if base else ''}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -1,4 +1,4 @@
-"""What people said of pairs of answers: the file that the labelling page saves and the judge `human` reads.
+"""Labels of people on pairs of answers: the file that the labelling page saves and the judge `human` reads.
 
 A label names its texts by digest: the prompt's, and those of the answer on the left and on the right. It
 holds for those texts and no others, whichever candidates wrote them and on whichever side they stand.
@@ -10,6 +10,7 @@ import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +21,15 @@ from harness.store import digest
 FORMAT = "sft-harness labels"
 VERSION = 1
 DIGITS = 32
+CLOCKS_DIFFER = timedelta(days=1)
+"""How far ahead of this machine's clock another's may be."""
 Side = Literal["left", "right", "tie"]
 SIDES: tuple[Side, ...] = typing.get_args(Side)
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One person's word on one pair; `at` is when, in ISO 8601."""
+    """One person's word on one pair; `at` is when, in ISO 8601, empty where nobody knows."""
 
     pair: str
     prompt: str
@@ -34,6 +37,12 @@ class Label:
     right: str
     choice: Side
     at: str = ""
+
+    @property
+    def moment(self) -> datetime:
+        """When it was said, as far as it is known; in UTC where `at` names no zone."""
+        found = datetime.fromisoformat(self.at) if self.at else datetime.min
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     @property
     def better(self) -> str:
@@ -54,7 +63,7 @@ class LabelFile:
 class Labels:
     """Labels of several people by pair. Of a person's labels on one pair the latest counts.
 
-    `repeated` counts the others, `contradicted` those of them that said something else.
+    `repeated` counts the others, `contradicted` those of them with another choice.
     """
 
     by_pair: dict[str, dict[str, Label]] = field(default_factory=dict)
@@ -69,26 +78,26 @@ class Labels:
             if known is not None and known != label:
                 self.repeated += 1
                 self.contradicted += known.better != label.better
-            if known is None or label.at >= known.at:
+            if known is None or label.moment >= known.moment:
                 by_person[file.labeller] = label
 
     def on(self, pair: str) -> list[Label]:
-        """What people said of a pair, one label each."""
+        """The labels of a pair, one of each person."""
         return list(self.by_pair.get(pair, {}).values())
 
 
 def text_digest(text: str) -> str:
-    """What stands for an answer."""
+    """The digest of an answer."""
     return digest(text)[:DIGITS]
 
 
 def prompt_digest(prompt: Sequence[Message]) -> str:
-    """What stands for a conversation."""
+    """The digest of a conversation."""
     return digest(to_json(tuple(prompt)))[:DIGITS]
 
 
 def pair_digest(prompt: str, one: str, other: str) -> str:
-    """What stands for a pair, given the digests of its texts, in either order."""
+    """The digest of a pair, given the digests of its texts, in either order."""
     return digest([prompt, *sorted((one, other))])[:DIGITS]
 
 
@@ -103,7 +112,7 @@ def read_labels(path: Path) -> LabelFile:
         raise _fault(path, "is no JSON") from error
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
         raise _fault(path, "is no file of labels")
-    if value.get("version") != VERSION:
+    if type(value.get("version")) is not int or value["version"] != VERSION:
         raise _fault(path, f"has version {value.get('version')!r} of its format, and {VERSION} can be read")
     labeller, labels = value.get("labeller"), value.get("labels")
     if not isinstance(labeller, str) or not labeller.strip() or not labeller.isprintable():
@@ -123,6 +132,7 @@ def _label(path: Path, index: int, value: Any) -> Label:
     if not all(isinstance(text, str) for text in value.values()):
         raise _fault(path, f"{where} holds something that is no text")
     label = Label(**value)
+    _check_time(path, where, label)
     if label.choice not in SIDES:
         raise _fault(
             path, f"{where} has the choice '{label.choice:.20}', which is none of {', '.join(SIDES)}"
@@ -132,13 +142,23 @@ def _label(path: Path, index: int, value: Any) -> Label:
     return label
 
 
+def _check_time(path: Path, where: str, label: Label) -> None:
+    """DataError unless `at` is a moment that has been: one ahead would beat all that is said until then."""
+    try:
+        ahead = label.moment > datetime.now(UTC) + CLOCKS_DIFFER
+    except (ValueError, OverflowError):
+        raise _fault(path, f"{where} has an `at` that is no time in ISO 8601: {label.at!a:.40}") from None
+    if ahead:
+        raise _fault(path, f"{where} has an `at` that lies ahead: {label.at}")
+
+
 def _fault(path: Path, what: str) -> DataError:
     return DataError(what, where=str(path), fix="use a file as the labelling page saves it")
 
 
 def label_file_json(file: LabelFile) -> dict[str, Any]:
     """The JSON of a file of labels; `read_labels` is its inverse."""
-    labels: Iterable[Label] = sorted(file.labels, key=lambda label: (label.at, label.pair))
+    labels: Iterable[Label] = sorted(file.labels, key=lambda label: (label.moment, label.pair))
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -7,26 +7,26 @@ stage: a key says all that an entry depends on. Values are JSON; nothing is ever
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import math
 import os
 import sqlite3
-import struct
 import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from harness.claims import Claims
 from harness.errors import StoreError
 from harness.records import Verdict, from_json, to_json
+from harness.validity import is_verdict
 
 PATIENCE_SECONDS = 30.0
 """How long to wait for another process that is writing."""
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading an entry raises that is not what it should be."""
 TABLES = {
     "verdicts": "key TEXT PRIMARY KEY, verdict TEXT NOT NULL",
     "replies": "key TEXT PRIMARY KEY, reply TEXT NOT NULL",
@@ -57,7 +57,7 @@ class Spending:
 
 
 class Ledger:
-    """The file at `path`, made at the first use; one of an earlier version is brought up to date.
+    """The file at `path`, made at the first use.
 
     Every method raises StoreError if the file cannot be read or written. It must not be used across a fork.
     """
@@ -66,8 +66,7 @@ class Ledger:
         self.path = path
         self._process = os.getpid()
         self._lock = threading.RLock()
-        self._claims: dict[str, tuple[threading.Lock, list[None]]] = {}
-        self._claims_file: int | None = None
+        self._claims = Claims(path.with_name(f"{path.name}-claims"))
         with self._reported():
             path.parent.mkdir(parents=True, exist_ok=True)
             # One connection for all threads, each statement under the lock: a reply takes seconds to get
@@ -86,12 +85,15 @@ class Ledger:
         with self._reported():
             row = self._row("SELECT verdict FROM verdicts WHERE key = ?", key)
             try:
-                return from_json(Verdict, json.loads(row[0])) if row else None
-            except (KeyError, AttributeError):
+                verdict = from_json(Verdict, json.loads(row[0])) if row else None
+            except BROKEN:
                 raise ValueError(f"the entry {key} is no verdict") from None
+            if verdict is not None and not is_verdict(verdict):
+                raise ValueError(f"the entry {key} is no verdict")
+            return verdict
 
     def add_verdict(self, key: str, verdict: Verdict) -> Verdict:
-        """Store a verdict unless there is one; the one that is stored, which stands from then on.
+        """Store a verdict unless there is one, and return the one that is stored.
 
         Two processes that asked the same at the same time thus go on with the same verdict.
         """
@@ -103,11 +105,18 @@ class Ledger:
         """What a server sent under a key, or None."""
         with self._reported():
             row = self._row("SELECT reply FROM replies WHERE key = ?", key)
-            body: dict[str, Any] | None = json.loads(row[0]) if row else None
+            if row is None:
+                return None
+            try:
+                body = json.loads(row[0])
+            except BROKEN:
+                body = None
+            if not isinstance(body, dict):
+                raise ValueError(f"the entry {key} is no reply")
             return body
 
     def add_reply(self, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Store a reply unless there is one; the one that is stored, which stands from then on."""
+        """Store a reply unless there is one, and return the one that is stored."""
         self._add("replies", key, to_json(body))
         stored = self.reply(key)
         return dict(body) if stored is None else stored
@@ -125,14 +134,12 @@ class Ledger:
                 amounts = (usd or 0.0, int(usd is None), prompt_tokens, completion_tokens)
                 self._connection.execute(ADD_TO_TOTAL, (account, *amounts))
 
-    def spent(self, account: str, keys: Collection[str] | None = None) -> Spending:
-        """What an account has spent in all, or on the entries `keys`."""
+    def spent(self, account: str) -> Spending:
+        """What an account has spent."""
         with self._reported():
-            if keys is None:
-                query = "SELECT requests, usd, unpriced, prompt_tokens, completion_tokens FROM totals"
-                row = self._row(f"{query} WHERE account = ?", account)
-                return Spending(*row) if row else Spending()
-            return self._spent_on(account, keys)
+            query = "SELECT requests, usd, unpriced, prompt_tokens, completion_tokens FROM totals"
+            row = self._row(f"{query} WHERE account = ?", account)
+            return Spending(*row) if row else Spending()
 
     def note(self, key: str) -> str | None:
         """The note under a key, or None."""
@@ -177,25 +184,20 @@ class Ledger:
 
         Who gets it looks into the ledger again before paying: the one before may have left the entry there.
         """
-        with self._lock:
-            lock, users = self._claims.setdefault(key, (threading.Lock(), []))
-            users.append(None)
-        try:
-            with lock, self._claimed_from_other_processes(key):
-                yield
-        finally:
-            with self._lock:
-                users.pop()
-                if not users:
-                    del self._claims[key]
+        with ExitStack() as held:
+            with self._reported():
+                held.enter_context(self._claims.claim(key))
+            yield
+
+    def broken(self, what: str) -> StoreError:
+        """The error to raise where an entry is found not to be what it should be."""
+        return StoreError(f"the ledger {self.path} cannot be used: {what}")
 
     def close(self) -> None:
         """Close the file; it must not be used afterwards."""
         with self._lock:
             self._connection.close()
-            if self._claims_file is not None:
-                os.close(self._claims_file)
-                self._claims_file = None
+        self._claims.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -231,56 +233,35 @@ class Ledger:
             text = json.dumps(value)  # escaped to ASCII: sqlite refuses lone surrogates
             self._connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (key, text))  # noqa: S608
 
-    def _spent_on(self, account: str, keys: Collection[str]) -> Spending:
-        query = """SELECT usd, prompt_tokens, completion_tokens FROM spending
-                   WHERE account = ? AND key IN (SELECT value FROM json_each(?))"""
-        with self._lock:
-            rows = self._connection.execute(query, (account, json.dumps(list(keys)))).fetchall()
-        known = [usd for usd, _, _ in rows if usd is not None]
-        tokens = (sum(row[1] for row in rows), sum(row[2] for row in rows))
-        return Spending(len(rows), math.fsum(known), len(rows) - len(known), *tokens)
-
-    @contextmanager
-    def _claimed_from_other_processes(self, key: str) -> Iterator[None]:
-        """Locks one byte of a file, whose offset stands for the key.
-
-        An open file description's lock, not a process's: the kernel takes threads that wait for each
-        other's keys for a deadlock of their processes. Elsewhere than on Linux two processes may both ask.
-        """
-        if not hasattr(fcntl, "F_OFD_SETLKW"):
-            yield
-            return
-        offset = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest(), "big")
-        self._lock_byte(fcntl.F_WRLCK, offset)
-        try:
-            yield
-        finally:
-            self._lock_byte(fcntl.F_UNLCK, offset)
-
-    def _lock_byte(self, kind: int, offset: int) -> None:
-        with self._reported():
-            with self._lock:
-                if self._claims_file is None:
-                    path = self.path.with_name(f"{self.path.name}-claims")
-                    self._claims_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            flock = struct.pack("hhqqi", kind, os.SEEK_SET, offset, 1, 0)
-            with suppress(OSError):  # a file system without locks: two processes may both ask
-                fcntl.fcntl(self._claims_file, fcntl.F_OFD_SETLKW, flock)
-
     @contextmanager
     def _reported(self) -> Iterator[None]:
         if os.getpid() != self._process:
             raise StoreError(f"the ledger {self.path} was opened before a fork; open it again after it")
         try:
             yield
-        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-            raise StoreError(f"the ledger {self.path} cannot be used: {error}") from error
+        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
+            raise self.broken(str(error)) from error
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a stage lends to a server: a ledger, and whose money is spent up to which limit (None: none)."""
+    """What a stage lends to a server: a ledger, and whose money is spent up to which limit (None: none).
+
+    `receipt` is an account of the step's own: what the step causes is booked there a second time.
+    """
 
     ledger: Ledger
     name: str
     budget_usd: float | None = None
+    receipt: str = ""
+
+    def spend(
+        self, key: str, *, usd: float | None, prompt_tokens: int, completion_tokens: int, payer: str = ""
+    ) -> None:
+        """Book what the entry `key` cost, for `payer` if another paid; what is free, on a receipt alone."""
+        owners = (self.receipt,) if self.receipt and usd == 0 else (payer or self.name, self.receipt)
+        with self.ledger.transaction():
+            for owner in filter(None, owners):
+                self.ledger.spend(
+                    owner, key, usd=usd, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+                )

@@ -86,6 +86,9 @@ def _money(plan: Plan) -> list[str]:
 def _asked(estimate: Estimate) -> str:
     if not estimate.known:
         return f"  {estimate.name}: not known before the data are loaded"
+    if not estimate.told:
+        what = "comparisons" if estimate.is_judge else "calls"
+        return f"  {estimate.name}: about {fmt.about(estimate.requests)} {what}, tokens not known"
     cost = f"about {fmt.dollars(estimate.cost_usd)}" if estimate.cost_usd is not None else "price not known"
     return (
         f"  {estimate.name}: about {fmt.about(estimate.requests)} calls, "

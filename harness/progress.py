@@ -58,7 +58,7 @@ class Lines:
     def started(self, step: Step) -> None:
         self._spoke[step.name] = time.monotonic()
         if step.stage not in QUIET:
-            click.echo(f"[{self._done + 1}/{self._total}] {step.name}", err=True)
+            click.echo(f"[{self._done + 1}/{max(self._total, self._done + 1)}] {step.name}", err=True)
 
     def progressed(self, step: Step, done: int, total: int, note: str) -> None:
         now = time.monotonic()

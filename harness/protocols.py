@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from harness.chat import ChatServer
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class Progress(Protocol):
@@ -128,6 +130,24 @@ class Decoding:
 
     settings: Mapping[str, Any]
     seed: int = 0
+
+
+@runtime_checkable
+class TellsDevice(Protocol):
+    """A language model that knows what it computes on and in."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtypes(self) -> Mapping[str, str]: ...
+
+
+@runtime_checkable
+class TellsTokenizer(Protocol):
+    """A language model with a tokenizer, named by its digest: per-token figures compare where it is equal."""
+
+    @property
+    def tokenizer(self) -> str: ...
 
 
 class LanguageModel(Protocol):
@@ -229,6 +249,17 @@ class Evaluator(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsFailures(Protocol):
+    """An evaluator that can say why its last `measure` left out answers that are there.
+
+    One entry an answer: a word of `records.FAULTS`, and the reason in a sentence.
+    """
+
+    @property
+    def failures(self) -> Sequence[tuple[str, str]]: ...
+
+
 Pair = tuple[Question, str, str]
 """A question with the two answers to compare, first and second."""
 
@@ -251,20 +282,15 @@ class Judge(Protocol):
 
     The judge stage asks both orders, maps back, aggregates, counts and caches: a judge does none of it.
     A reply that cannot be understood is `Verdict("unparsed", raw=reply)`, never a guess. None means that
-    the judge has no word on this pair, as people who did not label it: it is counted as not judged.
+    the judge has no verdict on this pair, as people who did not label it: it is counted as not judged.
 
-    The protocols below name what else a judge may have; the stage looks for the attributes.
+    The protocols below name what else a judge may have, and so do TRAITS.
     """
 
     def compare(self, question: Question, first: str, second: str) -> Verdict | None: ...
 
 
-class Symmetric(Protocol):
-    """A judge to which the order of the answers means nothing: it is asked once, and has no consistency."""
-
-    symmetric: ClassVar[bool]
-
-
+@runtime_checkable
 class ComparesMany(Protocol):
     """A judge that compares faster in batches, as a model on a device does; `compare` is then not called."""
 
@@ -273,12 +299,7 @@ class ComparesMany(Protocol):
     def compare_many(self, pairs: Sequence[Pair]) -> list[Verdict]: ...
 
 
-class OnDevice(Protocol):
-    """A judge that fills a GPU: its steps wait for a free one, as training does."""
-
-    needs_device: ClassVar[bool]
-
-
+@runtime_checkable
 class Combines(Protocol):
     """A judge made of other judges of the suite, named in `members`: it costs nothing but theirs."""
 
@@ -289,6 +310,7 @@ class Combines(Protocol):
         ...
 
 
+@runtime_checkable
 class Rereads(Protocol):
     """A judge that can read a stored reply again, perhaps better than when it came."""
 
@@ -297,27 +319,85 @@ class Rereads(Protocol):
         ...
 
 
+@runtime_checkable
 class Prefetches(Protocol):
     """A judge that can have many replies made at once, before it is asked for them one by one."""
 
     def prefetch(self, pairs: Sequence[Pair], progress: Progress) -> None: ...
 
 
+@runtime_checkable
 class Estimates(Protocol):
-    """A judge that can say beforehand what a comparison will take."""
+    """A plugin that can say beforehand what one call will take, by the arguments of that call.
 
-    def expect(self, question: Question, first: str, second: str) -> Usage: ...
+    Of a judge they are `(question, first, second)`, of an evaluator `(example, answer)`, of a backend that
+    answers `(example, decoding)`.
+    """
+
+    def expect(self, *call: Any) -> Usage: ...
 
 
+@runtime_checkable
 class AsksServer(Protocol):
     """A judge, evaluator or backend that asks a chat server: the stage lends `server` ledger and budget."""
 
     server: ChatServer
 
 
+@runtime_checkable
+class AsksModel(AsksServer, Protocol):
+    """One that says which model the server is asked for: under a budget its price must be known."""
+
+    model: str
+
+
+@runtime_checkable
 class Preflight(Protocol):
     """A plugin that can tell before any work whether it could run (a key is set, a server is named)."""
 
     def preflight(self) -> None:
         """Raise PluginError with the fix; cheap, offline."""
         ...
+
+
+@runtime_checkable
+class Reaches(Protocol):
+    """A plugin that can tell whether its server answers: `harness check` asks it."""
+
+    def reach(self) -> None:
+        """Raise StageError where it does not; costs nothing."""
+        ...
+
+
+@runtime_checkable
+class Identifies(Protocol):
+    """A plugin whose results depend on more than its options and source: a prompt's file, a server."""
+
+    def identity(self) -> str:
+        """What else they depend on: a part of the key."""
+        ...
+
+
+TRAITS: Mapping[str, Any] = {
+    "symmetric": False,  # a judge to which the order means nothing: it is asked once
+    "needs_device": False,  # a judge that fills a GPU: its steps wait for a free one, as training does
+    "concurrency": None,  # how many comparisons a judge is asked for at once
+    "members": (),  # the judges of the suite that a panel combines
+    "verdicts_of": None,  # what a judge's verdicts are, if none of quality: a VerdictsOf
+    "label": None,  # how an evaluator's field spells its name
+    "proportion": False,  # an evaluator whose value is the share of examples that count, wholly or not at all
+    "per_token": False,  # one whose values are per token of the model's tokenizer, and compare with no other
+    "needs_likelihoods": False,  # one that measures the sums of a model that scores
+    "launch_keys": frozenset(),  # the keys under `launch:` that a backend honours
+    "training_values": {},  # key under `training:` -> the values that a backend honours; others take any
+    "generation_keys": None,  # the keys under `generation:` that a backend hands on; None: all
+    "answers_of": None,  # whose answers a backend gives: it stands on the board in the model's place
+}
+"""What a plugin, or its class, may say of itself -> what holds where it says nothing."""
+VerdictsOf = Literal["people", "length", "likeness"]
+"""What stands behind verdicts that are none of quality: people, nothing but length, likeness to a text."""
+
+
+def trait(plugin: Any, name: str) -> Any:
+    """A plugin's value of one of TRAITS, or the default."""
+    return getattr(plugin, name, TRAITS[name])

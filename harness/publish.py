@@ -8,8 +8,9 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.report import render
+from harness.report.files import EXAMPLES, RESULTS, VERDICTS
 
-FILES = ("results.json", "examples.jsonl", "verdicts.jsonl")
+FILES = (RESULTS, EXAMPLES, VERDICTS)
 
 
 def publish(artifact: Path, folder: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,10 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 RESULTS_SCHEMA = 3
 """The form of results.json: raised when what was there means another thing, or when more is read of it."""
+REFERENCE = "reference"
+"""The player whose answers are the examples' references, where no candidate has that name."""
+ALL = "all"
+"""What a round robin has in the place of an opponent."""
 Choice = Literal["first", "second", "tie", "unparsed"]
 CHOICES: tuple[Choice, ...] = typing.get_args(Choice)
 Fault = Literal["", "invalid", "empty", "cut", "refused", "too_long"]
@@ -76,11 +81,12 @@ class TokenSums:
 class Completion:
     """A generated answer. `finish_reason` is `stop` or `length`; `error` says why there is no text.
 
-    `prompt_tokens` and `cost_usd` are told by servers that count and charge; None: unknown, or no charge.
+    `tokens` are those of the answer; None: nobody counted them. `prompt_tokens` and `cost_usd` come from
+    servers that count and charge; None: unknown, or no charge.
     """
 
     text: str | None
-    tokens: int = 0
+    tokens: int | None = None
     finish_reason: str = ""
     error: str | None = None
     prompt_tokens: int = 0
@@ -126,14 +132,24 @@ class Verdict:
     fault: Fault = ""
 
 
+def total_cost(costs: Iterable[float | None]) -> float | None:
+    """The sum of US dollars; None where one of them is not known."""
+    known = list(costs)
+    return None if None in known else math.fsum(cost for cost in known if cost is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A verdict with its place: which example, whether the candidate's answer stood first, and what for."""
+    """A verdict with its place: which example, whether the candidate's answer stood first, and what for.
+
+    One that is `settled` was not asked about: the answers are identical, which is a tie.
+    """
 
     example_id: str
     candidate_first: bool
     verdict: Verdict
     control: Control = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

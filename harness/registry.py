@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, InputError, PluginError
-from harness.plugin_files import PROTOCOLS, load_class
+from harness.plugin_files import load_class
 from harness.records import PluginSpec
-from harness.validation import Fault, KeyPath, faults_of, shown, suggestion
+from harness.validation import Fault, KeyPath, faults_of, in_words, shown, suggestion
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-KINDS = tuple(PROTOCOLS)
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -156,7 +155,9 @@ def check_options(cls: type, options: Mapping[str, Any], path: KeyPath = ()) -> 
             faults.append(Fault((*path, name), "unknown option", fix, PluginError))
     for info in known_options.values():
         if info.required and info.name not in options:
-            faults.append(Fault((*path, info.name), f"missing, needs {info.type}", info.help, PluginError))
+            faults.append(
+                Fault((*path, info.name), f"missing, needs {in_words(info.type)}", info.help, PluginError)
+            )
     return faults
 
 
@@ -168,7 +169,7 @@ def _type_faults(cls: type, info: OptionInfo, value: Any, path: KeyPath) -> list
     except ValidationError as error:
         details = error.errors()
         if len(details) > 1 or details[0]["type"].endswith("_type"):  # each branch of a union reports
-            return [Fault(path, f"expected {info.type}, got {shown(value)}", kind=PluginError)]
+            return [Fault(path, f"expected {in_words(info.type)}, got {shown(value)}", kind=PluginError)]
         return [fault._replace(kind=PluginError) for fault in faults_of(details, path)]
     return []
 

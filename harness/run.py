@@ -20,6 +20,7 @@ from harness.gpus import devices
 from harness.plan import Plan, Step
 from harness.plan.ranking import rank_step
 from harness.records import read_json
+from harness.text import well_formed
 
 LIGHT_AT_A_TIME = 2
 """How many steps run beside those that fill a device."""
@@ -71,7 +72,7 @@ def execute(plan: Plan, executor: Executor, listener: Listener, stages: Collecti
     _require_devices(plan)
     run = Run(plan)
     loop = _Loop(run, executor, listener)
-    steps = plan.chosen(stages)
+    steps = plan.of_stages(stages)
     loop.go([step for step in steps if step.stage == "prepare"])
     if "prepare" not in run.failures:
         refuse_the_unworkable(plan, executor, listener, steps)
@@ -177,9 +178,9 @@ class _Loop:
             if step.stage == "prepare":
                 self._store.discard(step.key)
                 raise
-            self._end(step, "failed", seconds, str(error))
+            self._end(step, "failed", seconds, well_formed(str(error)))
         except HarnessError as error:
-            self._end(step, "failed", seconds, str(error))
+            self._end(step, "failed", seconds, well_formed(str(error)))
         else:
             self._end(step, "made", seconds, "")
 

@@ -134,8 +134,11 @@ class Store:
     def remember_digests(self) -> None:
         """Write down the digests of large files that were computed; a plan alone writes nothing."""
         if self._fresh:
-            self.root.mkdir(parents=True, exist_ok=True)
-            write_json(self._digests, {**self._remembered(), **self._fresh})
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                write_json(self._digests, {**self._remembered(), **self._fresh})
+            except OSError as error:
+                raise self._unwritable(error) from error
 
 
 def _file_digest(path: Path) -> str:

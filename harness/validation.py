@@ -6,6 +6,7 @@ pydantic judges the values; here its findings become one short line each, with a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +57,36 @@ def shown(value: Any) -> str:
         case Mapping():
             return "a mapping"
     return f"a {type(value).__name__}"
+
+
+KINDS = {
+    "str": ("text", "texts"),
+    "int": ("a whole number", "whole numbers"),
+    "float": ("a number", "numbers"),
+    "bool": ("true or false", "true or false"),
+    "Path": ("a path", "paths"),
+    "None": ("null", "null"),
+}
+"""A type as one of it, and as many, in words."""
+_MAPPING = re.compile(r"(?:dict|Mapping)\[str, (\w+)\]")
+_LIST = re.compile(r"(?:list|tuple|Sequence)\[(\w+)(?:, \.\.\.)?\]")
+
+
+def in_words(annotation: str) -> str:
+    """A type as one who writes YAML reads it: `a mapping of names to numbers or null`."""
+    return " or ".join(map(_kind_in_words, annotation.split(" | ")))
+
+
+def _kind_in_words(kind: str) -> str:
+    if kind in KINDS:
+        return KINDS[kind][0]
+    if kind.startswith("Literal["):
+        return kind[len("Literal[") : -1]
+    if found := _MAPPING.fullmatch(kind):
+        return f"a mapping of names to {KINDS[found[1]][1]}" if found[1] in KINDS else "a mapping"
+    if found := _LIST.fullmatch(kind):
+        return f"a list of {KINDS[found[1]][1]}" if found[1] in KINDS else "a list"
+    return kind
 
 
 def faults_of(errors: Iterable[ErrorDetails], base: KeyPath) -> list[Fault]:

@@ -62,7 +62,7 @@ def make(store: Store, step: Work, env: Mapping[str, str]) -> None:
             raise
         except BaseException:
             folder.mkdir(exist_ok=True)
-            (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+            (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
             raise
 
 

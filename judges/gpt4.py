@@ -1,6 +1,6 @@
 """A chat model as judge, over any server that speaks OpenAI's chat completions.
 
-The prompt stands in prompts/gpt4.txt; its digest is part of `identity`, and with it of every verdict's key.
+The prompt is in prompts/gpt4.txt; its digest is part of `identity`, and with it of every verdict's key.
 The verdict is a form that the model fills in, asked for and read by harness/chat/structured.py: a forced tool
 call, the channel that agrees best with people on AlpacaEval's board of evaluators, or what the server has
 instead. What a server does wrong (no connection, a refused key, rate limits that outlast the retries) is no
@@ -17,15 +17,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import Progress, Question, Verdict, option
+from harness import Choice, Pair, Progress, Question, Usage, Verdict, option
 from harness.chat import ChatServer
 from harness.chat.batch import complete_batch
 from harness.chat.forms import TEXT, Form
+from harness.chat.options import server_option
 from harness.chat.prompts import Prompt, read_prompt
 from harness.chat.structured import Outcome, ask, expected_usage, first_request, reread
 from harness.fences import fence, nonce, transcript
-from harness.protocols import Pair, Usage
-from harness.records import Choice
+from harness.records import total_cost
 from harness.registry import bundled
 from harness.store import digest
 
@@ -78,7 +78,7 @@ class Gpt4:
     """A chat model behind any OpenAI-compatible server, asked for a verdict; the key is OPENAI_API_KEY."""
 
     model: str = option("gpt-4o-2024-08-06", help="the judge's model; a dated id does not change unseen")
-    base_url: str | None = option(None, help="the server; null: OPENAI_BASE_URL, or OpenAI itself")
+    base_url: str | None = server_option("base_url")
     format: Literal["verdict", "make_choice"] = option(
         "verdict",
         help="verdict: explanation, then answer_1, answer_2 or tie; make_choice: 0, 1 or 2, then argument",
@@ -92,18 +92,12 @@ class Gpt4:
     seed: int | None = option(0, help="sampling seed, which some servers honour; null: not sent")
     samples: int = option(1, help="replies for each verdict, which is that of the most of them")
     max_tokens: int | None = option(1024, help="the longest reply, in tokens; null: not sent")
-    timeout: float = option(60.0, help="seconds to wait for a reply", changes_result=False)
-    max_retries: int = option(
-        8, help="retries after a timeout, a lost connection, 408, 409, 429 or 5xx", changes_result=False
-    )
-    concurrency: int = option(8, help="requests in flight at once, at most", changes_result=False)
-    requests_per_minute: int | None = option(None, help="requests a minute, at most", changes_result=False)
-    tokens_per_minute: int | None = option(None, help="tokens a minute, at most", changes_result=False)
-    price: Mapping[str, float] | None = option(
-        None,
-        help="USD per million tokens, {input: 2.5, output: 10}; null: by the table",
-        changes_result=False,
-    )
+    timeout: float = server_option("timeout")
+    max_retries: int = server_option("max_retries")
+    concurrency: int = server_option("concurrency")
+    requests_per_minute: int | None = server_option("requests_per_minute")
+    tokens_per_minute: int | None = server_option("tokens_per_minute")
+    price: Mapping[str, float] | None = server_option("price")
     batch: bool = option(
         False, help="use the server's Batch API: half the price, slower", changes_result=False
     )
@@ -118,16 +112,7 @@ class Gpt4:
         once = ("conversation", "answer_1", "answer_2", *["reference"] * self.show_reference)
         optional = ("nonce", "reference")
         object.__setattr__(self, "_prompt", read_prompt(path, once=once, optional=optional))
-        server = ChatServer(
-            self.base_url,
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            price=self.price,
-        )
-        object.__setattr__(self, "server", server)
+        object.__setattr__(self, "server", ChatServer.of(self))
 
     def preflight(self) -> None:
         """PluginError where the server needs a key and there is none."""
@@ -204,13 +189,12 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
     """
     if len(verdicts) == 1:
         return verdicts[0]
-    costs = [verdict.cost_usd for verdict in verdicts]
     spent = replace(
         verdicts[-1],
         raw=f"[{', '.join(verdict.raw for verdict in verdicts)}]",
         prompt_tokens=sum(verdict.prompt_tokens for verdict in verdicts),
         completion_tokens=sum(verdict.completion_tokens for verdict in verdicts),
-        cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+        cost_usd=total_cost(verdict.cost_usd for verdict in verdicts),
     )
     parsed = [verdict for verdict in verdicts if verdict.choice != "unparsed"]
     counts = Counter(verdict.choice for verdict in parsed).most_common(2)
@@ -228,7 +212,7 @@ def _apart(raw: str) -> list[str]:
     """What `_together` joined: the `raw` of each sample."""
     try:
         parts = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [raw]
     if isinstance(parts, list) and parts and all(isinstance(part, list) for part in parts):
         return [json.dumps(part) for part in parts]

@@ -1,4 +1,4 @@
-"""People as judge: looks up what they said of a pair on the page that `harness label` makes.
+"""People as judge: looks up how they labelled a pair on the page that `harness label` makes.
 
 A label holds for the very texts that its author saw. A pair that nobody labelled has no verdict, and is
 counted as not judged. The page puts the answers on random sides, so their order means nothing here.
@@ -12,16 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from harness import Question, Verdict, option
+from harness import Question, Verdict, VerdictsOf, option
 from harness.labels import Labels, pair_digest, prompt_digest, read_labels, text_digest
 from harness.records import Choice
 
 
 @dataclass(frozen=True)
 class Human:
-    """People, by what they said on the page that `harness label` makes."""
+    """People, by their labels from the page that `harness label` makes."""
 
     symmetric: ClassVar[bool] = True
+    verdicts_of: ClassVar[VerdictsOf] = "people"
 
     labels: Path | list[Path] = option(
         help="a file of labels, or several: `[labels/anna.json, labels/ben.json]`"
@@ -43,7 +44,7 @@ class Human:
         return known
 
     def compare(self, question: Question, first: str, second: str) -> Verdict | None:
-        """The mean of what people said, a tie being half; None where nobody saw this pair.
+        """The mean of people's labels, a tie being half; None where nobody saw this pair.
 
         Nobody was asked a second time either: a repeated question has no answer.
         """

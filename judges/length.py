@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import Question, Verdict, option
+from harness import Question, Verdict, VerdictsOf, option
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Length:
     """Prefers the longer answer, in words: no judge of quality, but a canary for those who like length."""
 
     symmetric: ClassVar[bool] = True
+    verdicts_of: ClassVar[VerdictsOf] = "length"
 
     slack: int = option(0, help="a difference of this many words or fewer is a tie")
 

@@ -5,7 +5,7 @@ it may, with `tie` is the verdict, as a share of 1. Any causal model can judge s
 verdict is unreadable. It leans towards one of the numbers; the stage asks in both orders, so that the leaning
 cancels in the average and shows as flips.
 
-The prompt stands in this file, so the digest of the file, a part of every cache key, covers it.
+The prompt is in this file, so the digest of the file, a part of every cache key, covers it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness import Message, Question, Verdict, option
+from harness import Message, Pair, Question, Verdict, option
 from harness.fences import PLACEHOLDER, fence, fill, nonce, transcript
-from harness.judge_models import find_model, require_folder
+from harness.judge_models import ModelJudge, find_model, model_option, revision_option
 from harness.records import Choice
 
 if TYPE_CHECKING:
@@ -41,18 +41,11 @@ NONCE_DIGITS = 8
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(ModelJudge):
     """A Hugging Face model on this machine, by how likely it would reply `1`, `2` or `tie`; offline."""
 
-    needs_device: ClassVar[bool] = True
-
-    # In the key by content, through `identity`: the folder of a model is too large to be read more than once.
-    model: str = option(
-        help="a causal language model: a folder (`./judge`) or a Hub id", changes_result=False
-    )
-    revision: str | None = option(
-        None, help="the Hub's branch, tag or commit; null: main", changes_result=False
-    )
+    model: str = model_option("a causal language model: a folder (`./judge`) or a Hub id")
+    revision: str | None = revision_option()
     dtype: Literal["bfloat16", "float16", "float32"] | None = option(
         None, help="of the weights; null: bfloat16 where the hardware has it"
     )
@@ -75,19 +68,7 @@ class Local:
             raise ValueError("batch_size and max_length must be positive")
         _require_placeholders(self._prompt)
 
-    def preflight(self) -> None:
-        """PluginError where the model's folder holds none."""
-        require_folder(self.model)
-
-    def identity(self) -> str:
-        """What else a verdict depends on: the model's files, or its commit."""
-        return f"model:{find_model(self.model, self.revision).identity}"
-
-    def compare(self, question: Question, first: str, second: str) -> Verdict:
-        """One comparison by itself; the stage asks for many at once."""
-        return self.compare_many([(question, first, second)])[0]
-
-    def compare_many(self, pairs: Sequence[tuple[Question, str, str]]) -> list[Verdict]:
+    def compare_many(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """A verdict for each pair; unparsed with fault `too_long` where it does not fit the model."""
         prompts = [(Message("user", self._content(*pair)),) for pair in pairs]
         found = self._loaded.log_likelihoods(prompts, self._choices, batch_size=self.batch_size)

@@ -42,7 +42,7 @@ class Panel:
         return self.judges
 
     def compare(self, question: Question, first: str, second: str) -> Verdict:  # noqa: ARG002
-        """StageError: a panel has no word of its own."""
+        """StageError: a panel has no verdict of its own."""
         raise StageError("a panel combines the verdicts of other judges and cannot be asked itself")
 
     def combine(self, verdicts: Sequence[Verdict]) -> Verdict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from harness import Question, Verdict, option
+from harness import Question, Verdict, VerdictsOf, option
 
 ROUNDING = 1e-9
 
@@ -21,6 +21,7 @@ class Reference:
     """Prefers the answer nearer to the reference by chrF: likeness to one text, not quality."""
 
     symmetric: ClassVar[bool] = True
+    verdicts_of: ClassVar[VerdictsOf] = "likeness"
 
     margin: float = option(
         0.0, help="a difference of this much or less is a tie, in points of chrF (0 to 100)"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness import Question, Verdict, option
-from harness.judge_models import find_model, require_folder
+from harness import Pair, Verdict, option
+from harness.judge_models import ModelJudge, find_model, model_option, revision_option
 from harness.records import Choice, Messages
 
 if TYPE_CHECKING:
@@ -24,17 +24,13 @@ Answered = tuple[Messages, str]
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(ModelJudge):
     """A reward model on this machine: a sequence classifier with one output grades each answer; offline."""
 
-    needs_device: ClassVar[bool] = True
     symmetric: ClassVar[bool] = True
 
-    # In the key by content, through `identity`: the folder of a model is too large to be read more than once.
-    model: str = option(help="a reward model: a folder (`./reward`) or a Hub id", changes_result=False)
-    revision: str | None = option(
-        None, help="the Hub's branch, tag or commit; null: main", changes_result=False
-    )
+    model: str = model_option("a reward model: a folder (`./reward`) or a Hub id")
+    revision: str | None = revision_option()
     dtype: Literal["bfloat16", "float16", "float32"] | None = option(
         None, help="of the weights; null: bfloat16 where the hardware has it"
     )
@@ -56,19 +52,7 @@ class Reward:
         if self.batch_size < 1 or (self.max_length is not None and self.max_length < 1):
             raise ValueError("batch_size and max_length must be positive")
 
-    def preflight(self) -> None:
-        """PluginError where the model's folder holds none."""
-        require_folder(self.model)
-
-    def identity(self) -> str:
-        """What else a verdict depends on: the model's files, or its commit."""
-        return f"model:{find_model(self.model, self.revision).identity}"
-
-    def compare(self, question: Question, first: str, second: str) -> Verdict:
-        """One comparison by itself; the stage asks for many at once."""
-        return self.compare_many([(question, first, second)])[0]
-
-    def compare_many(self, pairs: Sequence[tuple[Question, str, str]]) -> list[Verdict]:
+    def compare_many(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """A verdict for each pair; unparsed with fault `too_long` where an answer does not fit the model."""
         sides = [((q.prompt, first), (q.prompt, second)) for q, first, second in pairs]
         # An answer meets several others, but is graded once.

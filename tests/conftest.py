@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_chat import KEY, ScriptedChat, scripted_chat
 
 from harness.executors.local import WORKER_ENVIRONMENT
 
@@ -52,6 +54,20 @@ def rows() -> list[dict[str, str]]:
         for case in range(4)
         for instruction, given, output in TASKS
     ]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with a key and no server of its own."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def chat() -> Iterator[ScriptedChat]:
+    """A chat server for the test alone; it says what the test's script tells it to."""
+    with scripted_chat() as server:
+        yield server
 
 
 def make_tokenizer(folder: Path, *, vocab_size: int = 400) -> Any:

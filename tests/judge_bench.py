@@ -77,7 +77,7 @@ class Bench:
     def params(self, judge: str, options: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         spec = registry.make_spec(registry.find("judge", judge, self.folder), options or {}, self.folder)
         runtime = {
-            "ledger": str(self.folder / "verdicts.sqlite"),
+            "ledger": str(self.folder / "ledger.sqlite"),
             "account": "suite",
             "budget_usd": self.budget_usd,
         }

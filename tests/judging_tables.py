@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from harness.judging.table import Verdicts, tabulate
+from harness.protocols import FloatArray
 from harness.records import CHOICES, Choice
+from harness.stats.bradley_terry import Abilities
 
 SHORT: dict[str, Choice] = {"1": "first", "2": "second", "=": "tie", "?": "unparsed"}
 
@@ -74,3 +76,10 @@ def join(parts: Sequence[Verdicts]) -> Verdicts:
         choice += [CHOICES[i] for i in part.choice]
         control += part.control.tolist()
     return tabulate(ids, first, second, choice, control=control)
+
+
+def seen_from(found: Abilities, player: int) -> tuple[FloatArray, FloatArray]:
+    """(players,) abilities with that of `player` at 0, and their standard errors by the likelihood."""
+    variance = np.diag(found.covariance)
+    error = np.sqrt(np.maximum(0.0, variance + variance[player] - 2 * found.covariance[player]))
+    return found.value - found.value[player], error

@@ -33,7 +33,7 @@ def suite(folder: Path, model: Path, rows: list[dict[str, str]], judges: str = "
 def answered(suite: Suite, answers: Mapping[str, list[str | None]]) -> Store:
     """A store in which these candidates have answered the PROMPTS so; None: a failed answer."""
     store = Store(suite.folder / ".harness" / "store")
-    for step in compile_plan(suite, store).chosen(["predict"]):
+    for step in compile_plan(suite, store, preflight=False).of_stages(["predict"]):
         assert step.trial is not None
         if texts := answers.get(step.trial.candidate.name):
             folder = store.create(step.key)

@@ -120,11 +120,14 @@ def _judge(
     return {
         "name": name, "against": against, "signature": signature, "symmetric": name == "people",
         "members": [], "people": name == "people", "plugin": {"name": plugin, "options": {}},
+        "verdicts_of": {"people": "people", "reference": "likeness"}.get(name),
         "receipt": {
-            "examples": len(mine) // 2, "skipped": 1, "not_judged": 0, "identical": 4,
+            "examples": sum(not line["control"] for line in mine) // 2,
+            "skipped": 1, "not_judged": 0, "identical": 4,
             "asked": len(mine), "from_cache": 12, "unparsed": sum(m["choice"] == "unparsed" for m in mine),
             "prompt_tokens": 906_500 if bought else 0, "completion_tokens": 48_000 if bought else 0,
-            "faults": {"empty": 3, "invalid": 16} if bought else {}, "cost_usd": 2.75 if bought else 0.0,
+            "faults": {"empty": 3, "invalid": 16} if bought else {}, "adjusted": {},
+            "cost_usd": 2.75 if bought else 0.0,
         },
         "by_candidate": {c["name"]: {"skipped": int(c["name"] == TUNED[0][0]), "not_judged": 0}
                          for c in candidates if c["name"] in judged},
@@ -242,7 +245,7 @@ def _base(n: int) -> Json:
         "costs": {"train_seconds": None, "seconds": {}, "tokens_per_second": None, "peak_memory_bytes": None,
                   "memory_kind": None, "trainable_parameters": 0, "total_parameters": 14_200_000,
                   "artifact_bytes": None, "predict_seconds": 21.4, "device": "cpu"},
-        "badges": [], "warnings": [],
+        "badges": [], "warnings": [], "judge_warnings": [],
     }  # fmt: skip
 
 
@@ -269,6 +272,7 @@ def _tuned(
         "costs": _costs(method, seconds),
         "badges": ["float32", "batch 16", "310,000 tokens", "2 rows truncated", "cpu"],
         "warnings": ["validation loss was still falling at the end"] if method == "freeze" else [],
+        "judge_warnings": [],
     }  # fmt: skip
 
 
@@ -306,7 +310,7 @@ def _failed() -> Json:
         "recipe": {"method": {"r": 16, "target_modules": ["query_key"]}, "training": {"learning_rate": 2e-4}},
         "seeds": [0], "rank": None, "group": None, "search": None, "answers": None,
         "scores": {}, "differences": {}, "win_rates": {}, "training": None, "costs": {},
-        "badges": [], "warnings": [],
+        "badges": [], "warnings": [], "judge_warnings": [],
     }  # fmt: skip
 
 

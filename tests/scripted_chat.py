@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+KEY = "sk-sentinel-0d93b1f7"
+"""The OPENAI_API_KEY of the fixture `environment`."""
 FENCED = r"<fenced {name} ([0-9a-f]{{32}})>\n(.*?)\n</fenced {name} \1>"
 
 
@@ -22,7 +24,8 @@ FENCED = r"<fenced {name} ([0-9a-f]{{32}})>\n(.*?)\n</fenced {name} \1>"
 class Answer:
     """What the server does with one request; `drop` closes the connection without a word.
 
-    `cut` sends so many bytes of the body and then closes the connection.
+    `cut` sends so many bytes of the body and then closes the connection; `drip` sends one after the other,
+    so many seconds apart.
     """
 
     body: Any = None
@@ -31,6 +34,7 @@ class Answer:
     delay: float = 0.0
     drop: bool = False
     cut: int | None = None
+    drip: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,13 @@ class ScriptedChat:
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 self.close_connection = self.close_connection or answer.cut is not None
-                self.wfile.write(content[: answer.cut])
+                if not answer.drip:
+                    self.wfile.write(content[: answer.cut])
+                    return
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(answer.drip)
 
             def log_message(self, *arguments: object) -> None:
                 """Say nothing."""

@@ -52,6 +52,19 @@ def test_a_file_of_answers_is_read_by_its_columns(tmp_path: Path, name: str, row
     assert found == {SUM.id: "7", TALK.id: None, OTHER.id: None}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": SUM.id, "output": "half \ud800"},
+        {"prompt": USER.content, "output": "half \ud800"},
+        {"messages": [*TURNS[:1], {"role": "assistant", "content": "half \ud800"}]},
+        {"example": to_json(SUM), "completion": to_json(Completion("half \ud800")), "sums": None},
+    ],
+)
+def test_half_a_character_is_replaced_and_costs_no_answer(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert matched(written(tmp_path, [row]))[SUM.id] == "half \ufffd"
+
+
 def test_columns_can_be_named_and_a_format_chosen(tmp_path: Path) -> None:
     path = written(tmp_path, [{"messages": "x", "ask": USER.content, "said": "7", "output": "no"}])
     found = matched(path, wanted="prompt", columns={"prompt": "ask", "output": "said"})

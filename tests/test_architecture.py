@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,16 +13,22 @@ from pathlib import Path
 import pytest
 
 import harness
+from harness import protocols
 
 FLOORS = {
     "harness.records": 1,
     "harness.errors": 1,
+    "harness.text": 1,
     "harness.protocols": 2,
     "harness.registry": 2,
     "harness.store": 2,
     "harness.hub": 2,
     "harness.gpus": 2,
+    "harness.claims": 2,
     "harness.ledger": 2,
+    "harness.concurrently": 2,
+    "harness.stopping": 2,
+    "harness.validity": 2,
     "harness.fences": 2,
     "harness.labels": 2,
     "harness.judge_models": 2,
@@ -122,12 +130,12 @@ def test_public_names_are_pinned() -> None:
 
 
 PUBLIC = {
-    "Answerer", "Backend", "Completion", "DataError", "Decoding", "Evaluator", "Example", "HarnessError",
-    "HonoursSomeGeneration", "HonoursSomeValues", "InputError", "Judge", "Judgment", "LanguageModel",
-    "Launchable", "Message", "Messages", "Method", "ModelError", "ModelRef", "PluginError", "PluginSpec",
-    "Prediction", "Preflight", "Progress", "Prompting", "Question", "Score", "StageError", "StandsIn",
-    "SuiteError", "TokenSums", "TrainJob", "TrainOutcome", "Verdict", "__version__", "from_json", "option",
-    "to_json",
+    "Answerer", "Backend", "Choice", "Completion", "DataError", "Decoding", "Evaluator", "Example",
+    "HarnessError", "HonoursSomeGeneration", "HonoursSomeValues", "InputError", "Judge", "Judgment",
+    "LanguageModel", "Launchable", "Message", "Messages", "Method", "ModelError", "ModelRef", "Pair",
+    "PluginError", "PluginSpec", "Prediction", "Preflight", "Progress", "Prompting", "Question", "Score",
+    "StageError", "StandsIn", "SuiteError", "TokenSums", "TrainJob", "TrainOutcome", "Usage", "Verdict",
+    "VerdictsOf", "__version__", "from_json", "option", "to_json",
 }  # fmt: skip
 
 
@@ -135,3 +143,14 @@ def test_the_map_names_every_room(repo: Path) -> None:
     text = (repo / "harness" / "README.md").read_text(encoding="utf-8")
     missing = [name for name in FLOORS if name.replace(".", "/") not in text]
     assert missing == []
+
+
+def test_what_a_plugin_may_have_is_documented(repo: Path) -> None:
+    texts = [(repo / folder / "README.md").read_text(encoding="utf-8") for folder in ("judges", "suites")]
+    found = [protocol for protocol in vars(protocols).values() if getattr(protocol, "_is_protocol", False)]
+    own = [protocol for protocol in found if protocol.__module__ == protocols.__name__]
+    members = {name for protocol in own for name in (*vars(protocol), *inspect.get_annotations(protocol))}
+    wanted = {name for name in members if name[0] != "_"} | protocols.TRAITS.keys()
+    assert {"compare_many", "server", "reach", "launch_keys", "proportion"} <= wanted
+    words = {word for text in texts for word in re.findall(r"\w+", text)}
+    assert sorted(wanted - words) == []

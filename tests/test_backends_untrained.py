@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from answer_rows import ALPACA, EXAMPLES, OTHER, SUM, SYSTEM, TALK, USER, written
 from commands import harness, results
-from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat
+from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says
 
 from harness import registry
 from harness.data.examples import make_example
@@ -37,12 +37,6 @@ from harness.stages import predict
 from harness.suite import load_suite
 
 GREEDY = {"max_new_tokens": 32, "do_sample": False}
-
-
-@pytest.fixture
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +93,8 @@ def test_outputs_answer_in_the_order_of_the_eval_set_and_score_nothing(tmp_path:
         0,
         None,
     )
+    assert told["generated_tokens"] is None
+    assert {p.completion.tokens for p in found} == {None}
 
 
 def test_outputs_that_were_killed_midway_still_match(tmp_path: Path) -> None:
@@ -268,8 +264,9 @@ def test_a_price_that_is_not_known_is_no_zero(
     tmp_path: Path, chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat.plays(says("7"))
-    spec = backend("openai", model="m", base_url=chat.url)
-    monkeypatch.setattr("harness.chat.server.ChatServer.price_of", lambda self, model: None)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody")
+    # A server on a loopback address costs nothing; this address reaches it too, and is none.
+    spec = backend("openai", model="m", base_url=chat.url.replace("127.0.0.1", "0.0.0.0"))
     _, told = predicted(tmp_path, params(spec, GREEDY))
     assert told["cost_usd"] is None
 
@@ -388,8 +385,8 @@ def test_a_killed_stage_asks_again_for_no_more_than_was_in_flight(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"concurrency": 0}, "concurrency is 0; it has to be 1 or more"),
-        ({"requests_per_minute": 0}, "requests_per_minute is 0"),
+        ({"concurrency": 0}, "timeout and concurrency must be positive"),
+        ({"requests_per_minute": 0}, "requests_per_minute and tokens_per_minute must be positive"),
         ({"request": {"messages": [], "n": 2}}, "request cannot set messages, n"),
         ({"price": {"input": 1.0}}, "price has exactly the keys input and output"),
     ],
@@ -408,7 +405,8 @@ def test_a_key_is_asked_for_before_any_work() -> None:
 def test_answers_depend_on_the_server_and_not_on_haste(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = backend("openai", model="m", concurrency=2, timeout=1.0, max_retries=0, requests_per_minute=9)
+    haste = {"concurrency": 2, "timeout": 1.0, "max_retries": 0, "requests_per_minute": 9}
+    spec = backend("openai", model="m", price={"input": 1.0, "output": 2.0}, **haste)
     patient = backend("openai", model="m")
     assert registry.key_options(spec) == registry.key_options(patient)
     assert registry.create(patient).identity() == "server:https://api.openai.com/v1"
@@ -496,7 +494,7 @@ GENERATION_MISTAKES = [
         "",
         "candidates.gpt.generation.max_new_tokens: backend 'constant' generates nothing; leave it out",
     ),
-    ("{backend: openai}", "", "candidates.gpt.backend.model: missing, needs str"),
+    ("{backend: openai}", "", "candidates.gpt.backend.model: missing, needs text"),
 ]
 
 

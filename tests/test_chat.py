@@ -18,39 +18,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_chat import Answer, Asked, ScriptedChat, completion, error, says, scripted_chat
+from scripted_chat import KEY, Answer, Asked, ScriptedChat, completion, error, says
 
 from harness import PluginError, StageError
 from harness.chat import Account, ChatServer, RequestRefused, RequestRejected
 from harness.chat.throttle import LONGEST_DELAY, Throttle, backoff, retry_after
 from harness.ledger import Ledger
 
-KEY = "sk-sentinel-0d93b1f7"
+pytestmark = pytest.mark.usefixtures("environment")
 SOON = {"retry_after_ms": "5"}
 HTML = Answer(b"<html>502 Bad gateway</html>", headers={"content-type": "text/html"})
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ScriptedChat]:
-    with scripted_chat() as chat:
-        yield chat
-
-
 @pytest.fixture
-def chat(running: ScriptedChat) -> ScriptedChat:
-    running.plays(says("yes"))
-    return running
+def chat(chat: ScriptedChat) -> ScriptedChat:
+    chat.plays(says("yes"))
+    return chat
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "verdicts.sqlite") as opened:
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
         yield opened
 
 
@@ -252,11 +240,11 @@ def test_parameters_that_a_model_refuses_are_changed_once_and_remembered(
         ["max_completion_tokens", "messages", "model", "seed", "temperature"],
         ["max_completion_tokens", "messages", "model", "seed"],
     ]
-    assert first.adjustments("m") == {"max_tokens": "max_completion_tokens", "temperature": None}
-    assert ledger.reply(first.key(request)) is not None
+    assert first.notes.adjustments("m") == {"max_tokens": "max_completion_tokens", "temperature": None}
+    assert ledger.reply(first.reply_key(request)) is not None
     server(chat, ledger).complete(ask("And?", max_tokens=5, temperature=0.0))
     assert len(chat.asked) == 4
-    assert first.adjustments("another model") == {}
+    assert first.notes.adjustments("another model") == {}
 
 
 @pytest.mark.parametrize(
@@ -276,14 +264,14 @@ def test_only_a_parameter_that_is_unknown_is_changed(chat: ScriptedChat, fault: 
 
 def test_a_capability_is_remembered_by_server_and_model(chat: ScriptedChat, ledger: Ledger) -> None:
     first = server(chat, ledger)
-    assert first.capability("m") is None
-    first.remember_capability("m", "text")
-    assert server(chat, ledger).capability("m") == "text"
-    assert server(chat, ledger).capability("n") is None
-    assert ChatServer("http://127.0.0.1:9", timeout=1, max_retries=0).capability("m") is None
+    assert first.notes.channel("m") is None
+    first.notes.set_channel("m", "text")
+    assert server(chat, ledger).notes.channel("m") == "text"
+    assert server(chat, ledger).notes.channel("n") is None
+    assert ChatServer("http://127.0.0.1:9", timeout=1, max_retries=0).notes.channel("m") is None
     alone = server(chat)
-    alone.remember_capability("m", "tool")
-    assert alone.capability("m") == "tool"
+    alone.notes.set_channel("m", "tool")
+    assert alone.notes.channel("m") == "tool"
 
 
 # Limits
@@ -499,7 +487,7 @@ def test_the_key_is_nowhere(
     assert sum("[OPENAI_API_KEY]" in text for text in found) >= 5
     assert KEY not in caplog.text
     files = [path for path in ledger.path.parent.rglob("*") if path.is_file()]
-    assert {"verdicts.sqlite", "verdicts.sqlite-wal"} <= {path.name for path in files}
+    assert {"ledger.sqlite", "ledger.sqlite-wal"} <= {path.name for path in files}
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 

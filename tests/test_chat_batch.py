@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_chat import Answer, Asked, ScriptedChat, error, says, scripted_chat
+from scripted_chat import KEY, Answer, Asked, ScriptedChat, error, says
 
 from harness import StageError
 from harness.chat import Account, BudgetExhausted, ChatServer
@@ -21,27 +21,20 @@ from harness.chat.replies import RequestRefused
 from harness.ledger import Ledger, Spending
 from harness.protocols import silent
 
-KEY = "sk-sentinel-77d1a0"
+pytestmark = pytest.mark.usefixtures("environment")
 DOLLAR = {"input": 8000, "output": 10_000, "batch": 0.5}
 SOON = {"retry_after_ms": "5"}
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
 @pytest.fixture
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as running:
-        running.script = lambda asked: says(said(asked))
-        yield running
+def chat(chat: ScriptedChat) -> ScriptedChat:
+    chat.script = lambda asked: says(said(asked))
+    return chat
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "verdicts.sqlite") as opened:
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
         yield opened
 
 
@@ -84,7 +77,7 @@ def test_replies_of_a_batch_are_found_by_complete_at_their_lower_price(
     assert asking.complete(ask(0)).cost_usd == 0.5
     lines = [json.loads(line) for line in chat.batches.files["file-0"].splitlines()]
     assert {(line["method"], line["url"]) for line in lines} == {("POST", "/v1/chat/completions")}
-    assert [line["custom_id"] for line in lines] == [asking.key(*each) for each in wanted[:6]]
+    assert [line["custom_id"] for line in lines] == [asking.reply_key(*each) for each in wanted[:6]]
     assert lines[0]["body"] == ask(0)
     made = list(chat.batches.made.values())
     assert len(made) == 2  # one for each model

@@ -15,38 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_chat import Answer, Asked, ScriptedChat, error, says, scripted_chat
+from scripted_chat import Answer, Asked, ScriptedChat, error, says
 
 from harness import PluginError, StageError
 from harness.chat import Account, BudgetExhausted, ChatServer, Price
 from harness.chat.replies import Tokens, tokens_expected
 from harness.ledger import Ledger, Spending
 
+pytestmark = pytest.mark.usefixtures("environment")
 DOLLAR = {"input": 8000, "output": 10_000}
 """Prices at which a scripted reply of 100 and 20 tokens costs one dollar."""
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ScriptedChat]:
-    with scripted_chat() as chat:
-        yield chat
-
-
 @pytest.fixture
-def chat(running: ScriptedChat) -> ScriptedChat:
-    running.plays(says("yes"))
-    return running
+def chat(chat: ScriptedChat) -> ScriptedChat:
+    chat.plays(says("yes"))
+    return chat
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "verdicts.sqlite") as opened:
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
         yield opened
 
 
@@ -89,7 +78,7 @@ def test_what_a_reply_depends_on_is_in_its_key(chat: ScriptedChat, ledger: Ledge
     assert len(chat.asked) == 4
     url = chat.url.replace("127.0.0.1", "localhost")
     elsewhere = ChatServer(url, timeout=20.0, max_retries=0)
-    assert elsewhere.key(ask()) != asking.key(ask())
+    assert elsewhere.reply_key(ask()) != asking.reply_key(ask())
 
 
 def test_without_a_ledger_each_is_asked(chat: ScriptedChat) -> None:

@@ -105,7 +105,7 @@ BROKEN = {
         'instruction,output\na,b\n"a,c\nd,e\n',
         "d.csv:3: not CSV: unexpected end of data",
     ),
-    "same column twice": ("d.csv", "output,output\na,b\n", "d.csv:1: column 'output' stands twice"),
+    "same column twice": ("d.csv", "output,output\na,b\n", "d.csv:1: column 'output' occurs twice"),
     "semicolons": ("d.csv", "instruction;output\na;b\n", "d.csv:1: the columns are not separated by commas"),
     "latin-1": (
         "d.csv",

@@ -219,7 +219,7 @@ def test_replies_that_a_better_parser_would_read_again_are_paid_for(
         assert expected(plan)["gpt4"].requests == 6 + 2
         step = plan.steps["judge base gpt4"]
         run(step.work.params, inputs_of(plan, step.name), folder, lambda *_: None)
-    with closing(sqlite3.connect(folder / ".harness" / "verdicts.sqlite", isolation_level=None)) as ledger:
+    with closing(sqlite3.connect(folder / ".harness" / "ledger.sqlite", isolation_level=None)) as ledger:
         ledger.execute("DELETE FROM verdicts")
     assert expected(plan)["gpt4"].requests == 0
 
@@ -306,7 +306,7 @@ def test_the_plan_says_what_it_will_cost(
 
 
 def test_what_was_spent_is_no_longer_there(folder: Path) -> None:
-    with Ledger(folder / ".harness" / "verdicts.sqlite") as ledger:
+    with Ledger(folder / ".harness" / "ledger.sqlite") as ledger:
         ledger.spend("trial", "k", usd=0.3, prompt_tokens=1, completion_tokens=1)
     told = lines(planned("[priced]", "budget_usd=0.5"))
     assert told[-1] == (
@@ -331,6 +331,83 @@ def test_a_budget_needs_prices(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(PluginError, match=r"no price is known .* set price") as caught:
         planned(judge, "budget_usd=1")
     assert caught.value.where.startswith("suite.yaml:8:11: judges.gpt4")
+
+
+FAILING = """
+from dataclasses import dataclass
+from harness import Verdict
+
+@dataclass(frozen=True)
+class Failing:
+    def compare(self, question, first, second):
+        return Verdict("tie")
+
+    def {method}:
+        {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "message"),
+    [
+        (
+            "identity(self)",
+            "raise ValueError('boom')",
+            r"judge 'failing' failed in identity\(\): ValueError: boom",
+        ),
+        ("identity(self)", "return object()", r"judge 'failing' returned .* from identity\(\); return text"),
+        ("preflight(self)", "raise ValueError('boom')", r"failed in preflight\(\): ValueError: boom"),
+        (
+            "expect(self, q, a, b)",
+            "raise ValueError('boom')",
+            r"'failing' failed in expect\(\): ValueError: boom",
+        ),
+        ("expect(self, q, a, b)", "return 5", r"'failing' returned .* from expect\(\)"),
+    ],
+)
+def test_a_judge_that_fails_before_any_work_is_named(
+    folder: Path, method: str, body: str, message: str
+) -> None:
+    (folder / "judges" / "failing.py").write_text(FAILING.format(method=method, body=body), encoding="utf-8")
+    with pytest.raises(PluginError, match=message):
+        describe_plan(planned("[failing]"))
+
+
+def test_a_judge_with_a_server_that_expects_nothing_is_told_of(folder: Path) -> None:
+    source = """
+from dataclasses import dataclass
+from harness import Verdict
+from harness.chat import ChatServer
+
+@dataclass(frozen=True)
+class Silent:
+    server = ChatServer("http://127.0.0.1:9/v1", timeout=1.0, max_retries=0)
+
+    def compare(self, question, first, second):
+        return Verdict("tie")
+"""
+    (folder / "judges" / "silent.py").write_text(source, encoding="utf-8")
+    assert "  silent: about 48 comparisons, tokens not known" in describe_plan(planned("[silent]"))
+
+
+def test_a_budget_needs_the_name_of_the_model(folder: Path) -> None:
+    source = """
+from dataclasses import dataclass
+from harness import Verdict
+from harness.chat import ChatServer
+
+@dataclass(frozen=True)
+class Nameless:
+    server = ChatServer("http://127.0.0.1:9/v1", timeout=1.0, max_retries=0)
+
+    def compare(self, question, first, second):
+        return Verdict("tie")
+"""
+    (folder / "judges").mkdir(exist_ok=True)
+    (folder / "judges" / "nameless.py").write_text(source, encoding="utf-8")
+    planned("[nameless]")
+    with pytest.raises(PluginError, match="has a server, but no `model` whose price could be known"):
+        planned("[nameless]", "budget_usd=1")
 
 
 def test_planning_with_judges_imports_nothing_heavy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from harness.errors import DataError, StageError
 from harness.executors.local import LocalExecutor
+from harness.store import Store
+from harness.worker import ERROR, Work, make
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,12 @@ def die(how: int) -> None:
 
 def leave() -> None:
     os._exit(3)
+
+
+def ignore_stopping(folder: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    write(folder / "ready", "")
+    time.sleep(30)
 
 
 def sleep_until_stopped(folder: Path) -> None:
@@ -91,6 +99,30 @@ def test_a_dead_worker_takes_no_other_with_it(executor: LocalExecutor, tmp_path:
     assert isinstance(doomed.exception(timeout=60), StageError)
     fine.result(timeout=60)
     assert (tmp_path / "out").read_text() == "still here"
+
+
+def test_a_worker_that_does_not_stop_in_time_is_ended_and_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("harness.executors.local.GRACE_SECONDS", 0.3)
+    executor = LocalExecutor()
+    future = executor.submit(ignore_stopping, tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    executor.shutdown()
+    assert executor.killed == 1
+    with pytest.raises(StageError, match="the worker was ended by SIGKILL"):
+        future.result(timeout=30)
+
+
+def test_a_cause_that_utf_8_cannot_hold_is_kept(executor: LocalExecutor, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    work = Work("key", "none\ud800", {}, {})
+    with pytest.raises(StageError, match="ModuleNotFoundError"):
+        executor.submit(make, store, work, {}).result(timeout=60)
+    assert "ModuleNotFoundError" in (store.partial("key") / ERROR).read_text(encoding="utf-8")
 
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

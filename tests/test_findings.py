@@ -17,6 +17,8 @@ from test_rank import Entry, World, always, base
 from harness import format as fmt
 from harness.leaderboard.cautions import board_warnings
 from harness.leaderboard.findings import findings
+from harness.leaderboard.win_rates import agreements
+from harness.records import CHOICES
 
 Json = dict[str, Any]
 CONSTANTS = {"95", "0.05", "0.001", "10", "0", "1", "100,000"}
@@ -87,7 +89,7 @@ def test_every_number_of_a_real_ranking(tmp_path: Path) -> None:
     }
     results = World(tmp_path, entries).rank()
     assert unfounded(results) == []
-    assert "Judge reference has no word on c: the budget of $5.00 is spent ($5.01)." in results["findings"]
+    assert "Judge reference has no verdict on c: the budget of $5.00 is spent ($5.01)." in results["findings"]
 
 
 def said(results: Json, start: str) -> str:
@@ -105,16 +107,17 @@ class TestNeighbours:
         results["neighbours"][0] |= {"value": -0.2, "low": -0.75, "high": 0.31, "n": 60, "more_prompts": 938}
         assert said(results, "qlora-r16 and lora-r16 cannot") == (
             "qlora-r16 and lora-r16 cannot be told apart (difference −0.200, 95% −0.750 to +0.310, n = 60); "
-            "lora-r16 trained 1.4 times faster. About 940 more prompts would be needed."
+            "lora-r16 trained 1.4 times faster. About 940 more prompts would be needed, if that is the true "
+            "difference."
         )
 
     @pytest.mark.parametrize(
         ("change", "ending"),
         [
             ({"more_prompts": None}, "lora-r16 trained 1.4 times faster."),
-            ({"more_prompts": 1}, "About 1 more prompt would be needed."),
+            ({"more_prompts": 1}, "About 1 more prompt would be needed, if that is the true difference."),
             ({"more_prompts": 2_000_000}, "More than 100,000 more prompts would be needed."),
-            ({"cheaper": None}, "n = 120). About 640 more prompts would be needed."),
+            ({"cheaper": None}, "About 640 more prompts would be needed, if that is the true difference."),
             (
                 {"cheaper": {"name": "full", "times": 1.04, "by": "train_seconds"}, "more_prompts": None},
                 "n = 120).",
@@ -135,8 +138,10 @@ class TestNeighbours:
         assert len(told) == 3
 
     def test_what_is_told_apart_is_not_repeated(self, results: Json) -> None:
+        words = "cannot be told apart (difference"
+        assert any(words in finding for finding in findings(results))
         results["neighbours"] = [n | {"verdict": "better"} for n in results["neighbours"]]
-        assert not any("cannot be told apart (difference" in finding for finding in findings(results))
+        assert not any(words in finding for finding in findings(results))
 
 
 def change_judge(index: int, **analysis: Any) -> Callable[[Json], None]:
@@ -145,9 +150,8 @@ def change_judge(index: int, **analysis: Any) -> Callable[[Json], None]:
 
 def rate(name: str, **rules: float) -> Callable[[Json], None]:
     def change(results: Json) -> None:
-        row = next(row for row in results["candidates"] if row["name"] == name)
         for rule, value in rules.items():
-            row["win_rates"]["gpt4"]["rules"][rule]["value"] = value
+            results["judges"][1]["analysis"]["rates"][name]["rules"][rule]["value"] = value
 
     return change
 
@@ -156,7 +160,16 @@ def constant(results: Json) -> None:
     results["candidates"][1]["answers"]["distinct"] = 1
 
 
-LENGTH = {"longer_wins": 0.631, "low": 0.58, "high": 0.68, "n": 212, "p_value": 0.0001}
+def ties_alone(results: Json) -> None:
+    """A constant answer that ties half its pairs and wins few: that is nobody's fault."""
+    constant(results)
+    for rate in results["candidates"][1]["win_rates"].values():
+        rate["rules"]["average"]["value"], rate["wins"] = 0.5, 0.2
+
+
+LENGTH = {
+    "longer_wins": 0.631, "low": 0.58, "high": 0.68, "n": 212, "prompts": 60, "pairs": 106, "p_value": 0.0001
+}  # fmt: skip
 STILL = {"position_p_value": 0.4}
 
 
@@ -174,7 +187,9 @@ STILL = {"position_p_value": 0.4}
         ),
         (
             change_judge(1, length=LENGTH),
-            "gpt4 prefers the longer answer: the longer one wins 63.1% [58.0 – 68.0%], n = 212, p < 0.001; "
+            "gpt4 prefers the longer answer: the longer one wins 63.1% [58.0 – 68.0%], "
+            "n = 60 prompts (106 pairs), "
+            "p < 0.001; "
             "it may be the better one, or no more than that. At equal length",
         ),
         (
@@ -183,12 +198,12 @@ STILL = {"position_p_value": 0.4}
         ),
         (
             constant,
-            "qlora-r16 gives the same answer to all 60 prompts, and still wins 64.4% against base by "
-            "reference",
+            "qlora-r16 gives the same answer to all 60 prompts, and still wins 64.4% of pairs against "
+            "base by reference",
         ),
         (
             lambda results: None,
-            "local preferred one of two identical answers in 4 of 20 control pairs (4 times",
+            "Of 20 pairs of identical answers local called 16 a tie; of 4 it preferred the first, of 0 the",
         ),
         (lambda results: None, "The place of an answer moves gpt4: of"),
         (lambda results: None, "Judge gpt4 took $2.75 for"),
@@ -199,7 +214,7 @@ STILL = {"position_p_value": 0.4}
         (lambda results: None, "gpt4 agrees with people on"),
         (
             lambda results: (
-                results["judges"][0]["plugin"].update(name="length"),
+                results["judges"][0].update(verdicts_of="length"),
                 results["agreement"]["pairs"][0].update(same=0.71, n=300, kappa=0.42, low=0.3, high=0.5),
             ),
             "gpt4 says what a judge of nothing but length says on 71.0% of 300 pairs (kappa 0.42 [0.30 – "
@@ -223,8 +238,8 @@ def test_what_is_worth_saying_is_said(tmp_path: Path, change: Callable[[Json], o
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (change_judge(1, length=LENGTH | {"p_value": 0.2}), "gpt4 prefers the"),
-        (change_judge(1, length=None), "gpt4 prefers the"),
+        (change_judge(1, length=LENGTH | {"p_value": 0.2}), "gpt4 prefers the longer answer"),
+        (change_judge(1, length=None), "gpt4 prefers the longer answer"),
         (
             lambda results: results["judges"][1]["analysis"]["swaps"].update(STILL),
             "The place of an answer moves gpt4",
@@ -232,13 +247,17 @@ def test_what_is_worth_saying_is_said(tmp_path: Path, change: Callable[[Json], o
         (lambda results: results.update(agreement=None), "agrees with people"),
         (
             lambda results: results["judges"][2]["analysis"]["controls"]["repeats"].update(changed=0),
-            "local changed its verdict",
+            "local said the same of",
         ),
         (lambda results: results["candidates"][1]["answers"].update(distinct=2), "gives the same answer"),
+        (ties_alone, "gives the same answer"),
     ],
 )
 def test_what_is_not_so_is_not_said(tmp_path: Path, change: Callable[[Json], object], words: str) -> None:
     results = board(tmp_path)
+    for so in (change_judge(1, length=LENGTH), constant):
+        so(results)
+    assert any(words in finding for finding in findings(results))
     change(results)
     assert not any(words in finding for finding in findings(results))
 
@@ -252,6 +271,20 @@ def test_a_refused_judge_gives_no_other_finding(tmp_path: Path) -> None:
         said(results, "gpt4 agrees with people"),
         said(results, "Judge gpt4 took"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [((0, 34), "a 34 of 60"), ((7, 34), "base 7 of 60, a 34 of 60"), ((0, 6), None)]
+)
+def test_more_than_a_tenth_of_missing_answers_is_a_warning_of_the_board(
+    tmp_path: Path, missing: tuple[int, int], told: str | None
+) -> None:
+    results = copy.deepcopy(board(tmp_path, examples=30))
+    rows = [dict(row) for row in results["candidates"][:2]]
+    for row, name, count in zip(rows, ("base", "a"), missing, strict=True):
+        row |= {"name": name, "answers": {"n": 60, "missing": count, "cut_off": 0}}
+    found = [w for w in board_warnings({**results, "candidates": rows}) if "missing" in w]
+    assert [w.partition("; ")[0] for w in found] == ([f"Many answers are missing: {told}"] if told else [])
 
 
 @pytest.mark.parametrize(
@@ -269,6 +302,68 @@ def test_answers_that_were_cut_off_are_one_line(
     results = copy.deepcopy(board(tmp_path, examples=30))
     rows = [dict(row) for row in results["candidates"][:2]]
     for row, name, count, n in zip(rows, ("base", "a"), cut, sizes, strict=True):
-        row |= {"name": name, "answers": {"n": n, "cut_off": count}}
+        row |= {"name": name, "answers": {"n": n, "missing": 0, "cut_off": count}}
     told = [w for w in board_warnings({**results, "candidates": rows}) if "cut off" in w]
     assert told == ([f"Many answers were cut off at the limit of new tokens: {line}"] if line else [])
+
+
+@pytest.mark.parametrize(
+    ("adjusted", "told"),
+    [
+        ({"temperature": None}, "takes no temperature: its verdicts as judge gpt4 are sampled."),
+        ({"seed": None}, "takes no seed: its verdicts as judge gpt4 may differ when it is asked again."),
+        ({"max_tokens": "max_completion_tokens"}, None),
+    ],
+)
+def test_what_a_judge_s_model_refuses_is_a_warning(
+    tmp_path: Path, adjusted: dict[str, str | None], told: str | None
+) -> None:
+    results = copy.deepcopy(board(tmp_path, examples=30))
+    judge = next(judge for judge in results["judges"] if judge["name"] == "gpt4")
+    judge["plugin"]["options"]["model"] = "gpt-5-mini"
+    judge["receipt"]["adjusted"] = adjusted
+    warned = [warning for warning in board_warnings(results) if "takes no" in warning]
+    assert warned == ([f"gpt-5-mini {told}"] if told else [])
+
+
+def judged(name: str, said: str, **about: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A judge's entry, and its verdicts on a pair on three prompts: `1` is for the one that stood first."""
+    rest = {"seed": 0, "preference": None, "control": "", "fault": "", "first_chars": 1, "second_chars": 2}
+    lines = [
+        {"example_id": str(n), "first": "a", "second": "b", "choice": CHOICES[int(sign) - 1], **rest}
+        for n, sign in enumerate(said)
+    ]
+    judge = {"symmetric": True, "people": False, "verdicts_of": None, "members": [], "signature": "s"}
+    plugin = {"name": name, "options": {}}
+    return {"name": name, "analysis": {"refused": None}, "plugin": plugin, **judge, **about}, lines
+
+
+def test_all_judges_together_are_those_with_an_opinion_of_their_own() -> None:
+    one, other = judged("one", "112"), judged("other", "121")
+    again = judged("again", "112", plugin=one[0]["plugin"])
+    length = judged("length", "111", verdicts_of="length")
+    both, every = (
+        agreements([judge for judge, _ in told], {judge["name"]: lines for judge, lines in told})
+        for told in ([one, other], [one, other, again, length])
+    )
+    assert both is not None
+    assert every is not None
+    assert len(every["pairs"]) == 6
+    assert every["krippendorff"] == both["krippendorff"]
+    assert every["fleiss"] == both["fleiss"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"low": 0.007, "high": 0.087, "value": 0.047, "p_adjusted": 0.065}, ", p = 0.065 after correction)"),
+        ({"low": -0.007, "high": 0.087, "value": 0.047, "p_adjusted": 0.065}, None),
+    ],
+)
+def test_why_an_interval_that_leaves_nothing_out_shows_nothing(
+    tmp_path: Path, change: dict[str, Any], told: str | None
+) -> None:
+    results = board(tmp_path)
+    results["neighbours"][0] |= change
+    sentence = next(line for line in findings(results) if "cannot be told apart (difference" in line)
+    assert (told in sentence) if told else ("after correction" not in sentence)

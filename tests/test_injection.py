@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scripted_chat import ScriptedChat, calls, says, scripted_chat, verdict
 
 from harness import Completion, Example, Message, Prediction, Question, registry
-from harness.fences import fence, fill, nonce, well_formed
+from harness.fences import fence, fill, nonce
+from harness.text import well_formed
 
 FRAGMENTS = [
     "{answer_2}", "{nonce}", "{conversation}", "{reference}", "{name}", "{", "}", "{{answer_1}}",

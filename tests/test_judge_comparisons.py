@@ -62,7 +62,7 @@ def test_no_word_in_one_order_leaves_out_the_pair_and_is_counted(bench: Bench) -
     assert (receipt["examples"], receipt["not_judged"], receipt["skipped"]) == (3, 1, 0)
     assert (receipt["asked"], receipt["from_cache"]) == (5, 0)
     bench.run(options=bench.log, out="again")
-    assert len(bench.calls()) == 7, "only what had no word is asked again"
+    assert len(bench.calls()) == 7, "only what had no verdict is asked again"
 
 
 def test_a_judge_in_batches_is_asked_in_chunks_that_are_kept_one_by_one(bench: Bench) -> None:
@@ -83,6 +83,24 @@ def test_a_judge_in_batches_is_asked_in_chunks_that_are_kept_one_by_one(bench: B
     receipt = bench.run(options=bench.log)
     assert bench.calls() == ["4", "4", "2", "2"]
     assert (receipt["asked"], receipt["from_cache"], receipt["examples"]) == (10, 0, 5)
+
+
+@pytest.mark.parametrize(("cost", "ordered"), [("0.0", True), ("0.01", False)])
+def test_a_judge_in_batches_that_is_free_is_asked_by_length(bench: Bench, cost: str, ordered: bool) -> None:
+    """Like lengths pad least; one that charges is asked in the order of the draw, which a budget may cut."""
+    answers = ["x" * (7 * n % 40) for n in range(40)]
+    bench.predictions("candidate", answers)
+    bench.predictions("opponent", [f"{answer}." for answer in answers])
+    more = f"""
+    def compare_many(self, pairs):
+        with open(self.log, "a") as file:
+            file.writelines(f"{{len(first + second)}}\\n" for _, first, second in pairs)
+        return [Verdict("first", cost_usd={cost}) for _ in pairs]
+"""
+    bench.judge(judging("raise AssertionError", head="    batch_size = 4\n" + LOGGED, more=more))
+    assert bench.run(options=bench.log)["asked"] == 80
+    lengths = [int(length) for length in bench.calls()][4:]
+    assert (lengths == sorted(lengths, reverse=True)) is ordered
 
 
 @pytest.mark.parametrize(
@@ -289,6 +307,15 @@ def test_a_panel_that_breaks_its_protocol_is_named(bench: Bench) -> None:
         bench.run()
 
 
+def test_a_panel_that_fails_is_named(bench: Bench) -> None:
+    more = '    members = ("a",)\n\n    def combine(self, verdicts):\n        raise SystemExit(1)\n'
+    bench.judge(judging("raise AssertionError", more=more))
+    bench.run("length", out="a")
+    bench.inputs["member 0"] = bench.folder / "a"
+    with pytest.raises(StageError, match=r"judge 'mine' failed on example id\d: SystemExit: 1"):
+        bench.run()
+
+
 # A server's replies are kept, however its judge reads them
 
 ASKING = (
@@ -331,7 +358,7 @@ def test_a_better_parser_reads_the_replies_that_were_paid_for(bench: Bench, monk
         assert (better["unparsed"], better["requests"], len(chat.asked)) == (0, 0, 6)
         assert (better["asked"], better["from_cache"], better["cost_usd"]) == (6, 0, 0.0)
     assert first["cost_usd"] > 0
-    with Ledger(bench.folder / "verdicts.sqlite") as ledger:
+    with Ledger(bench.folder / "ledger.sqlite") as ledger:
         assert ledger.spent("suite").usd == pytest.approx(first["cost_usd"])
 
 
@@ -341,7 +368,7 @@ def test_a_judge_that_fails_leaves_its_receipt_to_the_next_attempt(bench: Bench)
     with pytest.raises(StageError, match="judge 'mine' failed on example id3: OSError: gone"):
         bench.run(options=bench.log)
     spent = 0.25 * (len(bench.calls()) - 1)
-    with Ledger(bench.folder / "verdicts.sqlite") as ledger:
+    with Ledger(bench.folder / "ledger.sqlite") as ledger:
         assert ledger.spent("suite").usd == pytest.approx(spent)
         assert ledger.spent("suite: out").usd == pytest.approx(spent)
 

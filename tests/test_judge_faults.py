@@ -7,20 +7,28 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from judge_bench import Bench
-from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat, verdict
+from scripted_chat import (
+    KEY,
+    Answer,
+    Asked,
+    ScriptedChat,
+    calls,
+    completion,
+    error,
+    says,
+    verdict,
+)
 
 from harness import StageError
 from harness.judging.analysis import analyse
 from harness.judging.table import tabulate
 from harness.ledger import Ledger
 
-KEY = "sk-sentinel-0b9d"
 PAIRS = 8
 PLACE = 5
 """Which request goes wrong."""
@@ -45,15 +53,8 @@ class Troubled:
         return verdict("answer_1" if asked.pair[0].startswith("candidate") else "answer_2")
 
 
-@pytest.fixture(scope="module")
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as server:
-        yield server
-
-
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+def bench(tmp_path: Path, environment: None) -> Bench:
     made = Bench(tmp_path)
     made.pairs(PAIRS)
     return made
@@ -121,6 +122,16 @@ def test_what_cannot_be_read_is_unparsed_with_its_fault_and_never_a_verdict(
     assert (script.count, again["unparsed"]) == (0, receipt["unparsed"]), "not even what is unparsed"
 
 
+@pytest.mark.parametrize(("temperature", "adjusted"), [(0.0, {"temperature": None}), (None, {})])
+def test_a_parameter_that_the_model_refuses_stands_on_the_receipt(
+    bench: Bench, chat: ScriptedChat, temperature: float | None, adjusted: dict[str, None]
+) -> None:
+    refusal = error(400, "'temperature' is not supported with this model", code="unsupported_value")
+    judge(bench, chat, Troubled(refusal), concurrency=1)
+    receipt = judge(bench, chat, Troubled(), concurrency=1, temperature=temperature)
+    assert receipt["adjusted"] == adjusted
+
+
 STOPPING = {
     "401": (error(401, f"wrong key {KEY}"), "check OPENAI_API_KEY"),
     "unknown model": (error(404, "no such model", code="model_not_found"), "no such model"),
@@ -144,7 +155,7 @@ def test_what_does_not_pass_ends_the_step_and_the_next_run_goes_on(
     receipt = judge(bench, chat, second, max_retries=1)
     assert set((first.answered + second.answered).values()) == {1}
     assert (receipt["requests"], receipt["asked"], receipt["unparsed"]) == (2 * PAIRS, 2 * PAIRS, 0)
-    with Ledger(bench.folder / "verdicts.sqlite") as ledger:
+    with Ledger(bench.folder / "ledger.sqlite") as ledger:
         assert ledger.spent("suite").requests == 2 * PAIRS
 
 

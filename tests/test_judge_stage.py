@@ -1,23 +1,20 @@
-"""The judge stage with judges of a user's own, and with gpt4 against a server; and the verdict cache."""
+"""The judge stage with judges of a user's own, and with gpt4 against a server."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from judge_bench import HEADER, RECORDING, Bench
-from scripted_chat import Answer, Asked, ScriptedChat, error, says, scripted_chat, verdict
+from scripted_chat import KEY, Answer, Asked, ScriptedChat, error, says, verdict
 
 from harness import (
     Completion,
@@ -29,11 +26,12 @@ from harness import (
     Verdict,
 )
 from harness.errors import StoreError
-from harness.ledger import Ledger
 from harness.records import read_jsonl, write_json, write_jsonl
 from harness.stages import judge as stage
+from harness.stopping import STOPPED
 
-KEY = "sk-sentinel-77d1"
+pytestmark = pytest.mark.usefixtures("environment")
+
 SHORTER = '''"""Prefers the shorter answer."""
 from dataclasses import dataclass
 
@@ -52,19 +50,15 @@ class Shorter:
 '''
 
 
+MANY = "    def compare_many(self, pairs):\n        return [Verdict('tie') for _ in pairs]\n\n"
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     made = Bench(tmp_path)
     made.predictions("candidate", ["a b", "a", "same", "a b c"])
     made.predictions("opponent", ["x", "x y", "same", "x y z"])
     return made
-
-
-@pytest.fixture
-def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedChat]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with scripted_chat() as server:
-        yield server
 
 
 # What is asked, and what is written
@@ -98,6 +92,7 @@ def test_identical_answers_tie_without_being_asked(bench: Bench) -> None:
     receipt = bench.run(options=bench.log)
     ties = [j.verdict for j in bench.judgments() if j.example_id == "id2"]
     assert ties == [Verdict("tie", "identical answers", cost_usd=0.0)] * 2
+    assert [j.example_id for j in bench.judgments() if j.settled] == ["id2", "id2"]
     assert not any("same" in call for call in bench.calls())
     assert (receipt["identical"], receipt["asked"], receipt["from_cache"]) == (2, 6, 0)
 
@@ -241,8 +236,8 @@ def test_an_unparsed_verdict_is_a_verdict(bench: Bench) -> None:
 
 def test_a_cache_that_is_no_database_is_named(bench: Bench) -> None:
     bench.judge(SHORTER)
-    (bench.folder / "verdicts.sqlite").write_text("not a database, but long enough to be looked at" * 50)
-    with pytest.raises(StoreError, match=r"verdicts\.sqlite cannot be used: file is not a database"):
+    (bench.folder / "ledger.sqlite").write_text("not a database, but long enough to be looked at" * 50)
+    with pytest.raises(StoreError, match=r"ledger\.sqlite cannot be used: file is not a database"):
         bench.run()
 
 
@@ -259,8 +254,20 @@ def test_a_cache_that_is_no_database_is_named(bench: Bench) -> None:
         ("return Verdict('A')", "judge 'mine' returned Verdict"),
         ("return Verdict('tie', reason=None)", "judge 'mine' returned Verdict"),
         ("return Verdict('tie', preference=1.5)", "judge 'mine' returned Verdict"),
+        ("return Verdict('tie', preference=True)", "judge 'mine' returned Verdict"),
+        ("return Verdict('first', preference=0.0)", "a preference .* not for the other answer"),
+        ("return Verdict('second', preference=0.51)", "a preference .* not for the other answer"),
+        ("return Verdict('unparsed', preference=0.5)", "only if unparsed, a known fault and no preference"),
+        ("return Verdict('tie', fault='invalid')", "judge 'mine' returned Verdict"),
+        ("return Verdict('tie', cost_usd=True)", "judge 'mine' returned Verdict"),
         ("return Verdict('unparsed', fault='shy')", "judge 'mine' returned Verdict"),
+        ("return Verdict('tie', cost_usd=1e308)", "judge 'mine' returned Verdict"),
+        ("return Verdict('tie', prompt_tokens=10**30)", "judge 'mine' returned Verdict"),
+        ("return Verdict('tie', completion_tokens=True)", "judge 'mine' returned Verdict"),
         ("raise OSError('no route')", r"judge 'mine' failed on example id\d: OSError: no route"),
+        ("raise OSError('half \\ud800')", r"judge 'mine' failed on example id\d: OSError: half \ufffd$"),
+        ("raise SystemExit(3)", r"judge 'mine' failed on example id\d: SystemExit: 3"),
+        ("raise KeyboardInterrupt", r"judge 'mine' failed on example id\d: KeyboardInterrupt: $"),
     ],
 )
 def test_a_judge_that_fails_ends_the_stage_with_its_reason(bench: Bench, body: str, fault: str) -> None:
@@ -310,8 +317,65 @@ def test_the_key_is_nowhere(bench: Bench, chat: ScriptedChat) -> None:
     assert bench.run("gpt4", {"base_url": chat.url})["unparsed"] == 6
     assert any(KEY in asked.headers["authorization"] for asked in chat.asked)
     written = [path for path in bench.folder.rglob("*") if path.is_file()]
-    assert {"verdicts.sqlite", "verdicts.jsonl", "judge.json"} <= {path.name for path in written}
+    assert {"ledger.sqlite", "verdicts.jsonl", "judge.json"} <= {path.name for path in written}
     assert not [path for path in written if KEY.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("    concurrency = -3", "judge 'mine' has the concurrency -3; expected a positive integer"),
+        ("    concurrency = 'x'", "judge 'mine' has the concurrency 'x'; expected a positive integer"),
+        (f"{MANY}    batch_size = 'x'", "judge 'mine' has the batch_size 'x'; expected a positive integer"),
+        (f"{MANY}    batch_size = 0", "judge 'mine' has the batch_size 0; expected a positive integer"),
+        (
+            "    def prefetch(self, pairs, progress):\n        raise SystemExit",
+            "judge 'mine' failed: SystemE",
+        ),
+    ],
+)
+def test_a_judge_with_a_trait_that_cannot_be_is_named(bench: Bench, body: str, fault: str) -> None:
+    compare = "    def compare(self, question, first, second):\n        return Verdict('tie')\n"
+    bench.judge(f"{HEADER}@dataclass(frozen=True)\nclass Mine:\n{body}\n\n{compare}")
+    with pytest.raises(StageError, match=fault):
+        bench.run()
+
+
+# Asked to stop
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_asked_to_stop_it_keeps_what_is_in_flight(bench: Bench, chat: ScriptedChat, concurrency: int) -> None:
+    for name in ("candidate", "opponent"):
+        bench.predictions(name, [f"{name} {n}" for n in range(15)])
+    options = {"base_url": chat.url, "concurrency": concurrency}
+    in_flight, stopped = threading.Semaphore(0), threading.Event()
+
+    def script(asked: Asked) -> Answer:
+        in_flight.release()
+        stopped.wait(30)
+        return verdict("tie")
+
+    chat.script = script
+    write_json(bench.folder / "params.json", bench.params("gpt4", options))
+    (bench.folder / "out").mkdir()
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(bench.folder)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(concurrency):
+            assert in_flight.acquire(timeout=30)
+        process.terminate()
+        time.sleep(0.3)
+        stopped.set()
+        assert process.wait(timeout=30) == STOPPED
+    finally:
+        stopped.set()
+        process.kill()
+        process.wait()
+    asked = len(chat.asked)
+    # Whoever was answered before the signal had come through may have asked once more.
+    assert concurrency <= asked <= 2 * concurrency
+    receipt = bench.run("gpt4", options)
+    assert (len(chat.asked), receipt["asked"], receipt["from_cache"]) == (30, 30, 0)
 
 
 # kill -9
@@ -347,7 +411,7 @@ def test_after_kill_9_only_the_requests_in_flight_are_asked_again(bench: Bench, 
     assert not (bench.folder / "out" / "verdicts.jsonl").exists()
     resumed = bench.run("gpt4", options)
     assert sorted(counted.values()) == [1] * 18 + [2] * 2
-    (bench.folder / "verdicts.sqlite").unlink()
+    (bench.folder / "ledger.sqlite").unlink()
     assert bench.run("gpt4", options, out="undisturbed") == resumed
     both = [(bench.folder / out / "verdicts.jsonl").read_bytes() for out in ("out", "undisturbed")]
     assert both[0] == both[1]
@@ -362,49 +426,3 @@ folder = pathlib.Path(sys.argv[1])
 inputs = {name: folder / name for name in ("candidate", "opponent")}
 judge.run(json.loads((folder / "params.json").read_text()), inputs, folder / "out", silent)
 """
-
-
-# The cache itself
-
-
-def test_the_first_verdict_under_a_key_stands(tmp_path: Path) -> None:
-    one, other = Verdict("first", "é\u2028", "raw", 1, 2, 0.1), Verdict("second")
-    with Ledger(tmp_path / "new" / "cache.sqlite") as cache:
-        assert cache.verdict("k") is None
-        assert cache.add_verdict("k", one) == one
-        assert cache.add_verdict("k", other) == one
-    with Ledger(tmp_path / "new" / "cache.sqlite") as cache:
-        assert cache.verdict("k") == one
-
-
-def test_processes_and_threads_share_a_cache(tmp_path: Path) -> None:
-    """Three processes that start at once on a file that is not there, four threads each, the same keys."""
-    command = [sys.executable, "-c", SHARE, str(tmp_path / "cache.sqlite")]
-    processes = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(3)]
-    seen = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert seen[0] == seen[1] == seen[2]
-    assert len(seen[0]) == 200
-    with sqlite3.connect(tmp_path / "cache.sqlite") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
-
-
-SHARE = """
-import json, pathlib, sys
-from concurrent.futures import ThreadPoolExecutor
-from harness import Verdict
-from harness.ledger import Ledger
-with Ledger(pathlib.Path(sys.argv[1])) as cache, ThreadPoolExecutor(4) as pool:
-    mine = Verdict("first", reason=sys.argv[2])
-    print(json.dumps(list(pool.map(lambda n: cache.add_verdict(str(n), mine).reason, range(200)))))
-"""
-
-
-def test_opening_a_new_cache_at_once_from_many_threads(tmp_path: Path) -> None:
-    def store(n: int) -> str:
-        with Ledger(tmp_path / "cache.sqlite") as cache:
-            return cache.add_verdict("k", Verdict("tie", str(n))).reason
-
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(store, range(24)))) == 1

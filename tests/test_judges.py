@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat, verdict
+from scripted_chat import (
+    KEY,
+    Answer,
+    Asked,
+    ScriptedChat,
+    calls,
+    completion,
+    error,
+    says,
+    verdict,
+)
 
 from harness import Message, PluginError, Question, StageError, Verdict, registry
 from harness.chat.forms import CHANNELS
@@ -19,23 +28,11 @@ from harness.fences import fence, fill, nonce, transcript
 from harness.ledger import Account, Ledger
 from harness.protocols import silent
 
-KEY = "sk-sentinel-5f0c1a"
+pytestmark = pytest.mark.usefixtures("environment")
 QUESTION = Question((Message("user", "Name a colour."),), "Blue is a colour.")
 VERDICT = {"explanation": "because", "choice": "answer_2"}
 CHOICE = {"choice": 2, "argument": "because"}
 BAD_JSON = calls('{"explanation": "because", "choice"')
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture(scope="module")
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as server:
-        yield server
 
 
 def judge(name: str, **options: Any) -> Any:
@@ -470,7 +467,7 @@ def test_a_prompt_of_one_s_own_is_sent(chat: ScriptedChat, tmp_path: Path) -> No
     ("text", "options", "fault"),
     [
         (OWN.replace("{answer_2}", ""), {}, r"no place \{answer_2\}; it needs"),
-        (OWN + "{answer_1}", {}, r"own\.txt:11: \{answer_1\} stands there twice"),
+        (OWN + "{answer_1}", {}, r"own\.txt:11: \{answer_1\} occurs twice"),
         (OWN + "{answer_3}", {}, r"own\.txt:11: unknown place \{answer_3\}; did you mean 'answer_"),
         (OWN.replace("{reference}", ""), {"show_reference": True}, r"no place \{reference\}"),
     ],

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from harness.errors import InputError
 from harness.judging.analysis import analyse
-from harness.judging.readers import read, read_verdicts
+from harness.judging.findings import findings
+from harness.judging.readers import read
 from harness.judging.table import Verdicts
 from harness.records import CHOICES
 
@@ -70,7 +71,7 @@ class TestOurs:
         ]
         rows += [OURS | {"second": "lora", "choice": "tie", "control": "identical", "preference": None}]
         rows += [OURS | {"judge": "human"}]
-        found = read_verdicts(written(tmp_path, "verdicts.jsonl", lines(rows)))
+        found = read([written(tmp_path, "verdicts.jsonl", lines(rows))]).judges
         assert list(found) == ["gpt4", "human"]
         table = found["gpt4"]
         assert said(table) == [
@@ -87,14 +88,14 @@ class TestOurs:
     def test_csv(self, tmp_path: Path, zipped: bool) -> None:
         text = f'\ufeff{HEADER},seed,judge,first_chars\r\n1,a,b,first,0,j,7\r\n\r\n1,"b, c",a,tie,,,\r\n'
         content = gzip.compress(text.encode()) if zipped else text.encode()
-        found = read_verdicts(written(tmp_path, "published.csv.gz" if zipped else "published.csv", content))
+        found = read([written(tmp_path, "published.csv.gz" if zipped else "published.csv", content)]).judges
         assert said(found["j"]) == [("1", "a", "b", "first")]
         assert found["j"].length_first.tolist() == [7]
         assert said(found["published"]) == [("1", "b, c", "a", "tie")]
 
     def test_answers_stand_for_their_lengths(self, tmp_path: Path) -> None:
         path = written(tmp_path, "v.csv", f"{HEADER},first_answer,second_answer\n1,a,b,first,Yes.,No way.\n")
-        table = read_verdicts(path)["v"]
+        table = read([path]).judges["v"]
         assert (table.length_first.tolist(), table.length_second.tolist()) == ([4], [7])
 
 
@@ -116,7 +117,7 @@ class TestAlpacaEval:
         path = written(
             tmp_path, "annotations.json", json.dumps([ALPACA | {"preference": preference}], indent=1)
         )
-        table = read_verdicts(path)["alpaca_eval_gpt4"]
+        table = read([path]).judges["alpaca_eval_gpt4"]
         assert said(table) == [("Name a colour.", "davinci", "mine", choice)]
         assert (table.worth[0] == pytest.approx(worth)) if worth is not None else table.fault[0] == "invalid"
         assert (table.length_first.tolist(), table.length_second.tolist()) == ([4], [10])
@@ -125,7 +126,7 @@ class TestAlpacaEval:
     def test_win_rate_is_alpaca_evals(self, tmp_path: Path) -> None:
         preferences = [1.02, 1.9, 1.5, 2.0, 1.37, 1.0, 1.88, 1.64]
         rows = [ALPACA | {"instruction": f"{n}", "preference": p} for n, p in enumerate(preferences)]
-        (table,) = read_verdicts(written(tmp_path, "annotations.json", json.dumps(rows))).values()
+        (table,) = read([written(tmp_path, "annotations.json", json.dumps(rows))]).judges.values()
         rate = analyse(table, against="davinci")["rates"]["mine"]["rules"]["average"]
         assert rate["value"] == pytest.approx(sum(p - 1 for p in preferences) / len(preferences))
         assert rate["n"] == len(preferences)
@@ -138,7 +139,7 @@ class TestFastChat:
             FASTCHAT | {"question_id": n, "g1_winner": g, "g2_winner": h} for n, (g, h) in enumerate(games)
         ]
         rows += [FASTCHAT | {"question_id": 99, "g1_winner": "model_1", "g2_winner": "model_1"}]
-        (table,) = read_verdicts(written(tmp_path, "pair.jsonl", lines(rows))).values()
+        (table,) = read([written(tmp_path, "pair.jsonl", lines(rows))]).judges.values()
         # As show_result.py counts: rows with an error left out, a win where both games agree, else a tie.
         kept = [r for r in rows if "error" not in (r["g1_winner"], r["g2_winner"])]
         wins = sum(r["g1_winner"] == r["g2_winner"] == "model_1" for r in kept)
@@ -153,7 +154,7 @@ class TestFastChat:
             FASTCHAT,
             FASTCHAT | {"turn": 2, "g1_winner": "error", "g2_winner": "model_1", "judge": ["gpt-4", "multi"]},
         ]
-        table = read_verdicts(written(tmp_path, "gpt-4_pair.jsonl", lines(rows)))["gpt-4"]
+        table = read([written(tmp_path, "gpt-4_pair.jsonl", lines(rows))]).judges["gpt-4"]
         assert said(table) == [
             ("81", "alpaca-13b", "vicuna-13b", "second"),
             ("81", "vicuna-13b", "alpaca-13b", "tie"),
@@ -163,7 +164,7 @@ class TestFastChat:
 
     def test_answers_that_were_graded_alone_have_no_order(self, tmp_path: Path) -> None:
         row = FASTCHAT | {"g1_winner": "model_1", "g2_winner": "model_1", "m1_score": 8, "m2_score": 5}
-        table = read_verdicts(written(tmp_path, "x.jsonl", lines([row])))["gpt-4"]
+        table = read([written(tmp_path, "x.jsonl", lines([row]))]).judges["gpt-4"]
         assert said(table) == [("81", "alpaca-13b", "vicuna-13b", "first")]
         assert table.symmetric
 
@@ -172,7 +173,7 @@ class TestFastChat:
         [("model_a", "first"), ("model_b", "second"), ("tie", "tie"), ("tie (bothbad)", "tie")],
     )
     def test_battles(self, tmp_path: Path, winner: str, choice: str) -> None:
-        table = read_verdicts(written(tmp_path, "x.jsonl", lines([BATTLE | {"winner": winner}])))["author_2"]
+        table = read([written(tmp_path, "x.jsonl", lines([BATTLE | {"winner": winner}]))]).judges["author_2"]
         assert said(table) == [("81", "alpaca-13b", "gpt-4", choice)]
 
 
@@ -188,7 +189,7 @@ class TestFiles:
         path = written(tmp_path, "v.csv", f"{HEADER}\n1,a,b,first\n1,a,b,first\n1,b,a,first\n")
         found = read([path, path])
         assert len(found.judges["v"]) == 2
-        assert found.notes == ["4 judgments stand twice in the files and count once"]
+        assert found.notes == ["4 judgments occur twice in the files and are counted once"]
 
     @pytest.mark.parametrize(
         ("name", "content", "error"),
@@ -202,8 +203,9 @@ class TestFiles:
             ("v.csv", "example_id,first,second,verdct\n1,a,b,tie\n", "v.csv: has no 'verdict', but 'verdct'"),
             ("v.csv", f"{HEADER}\n1,a,b,first\n1,a,b,second\n", "v.csv:3: contradicts v.csv:2"),
             ("v.csv", f"{HEADER}\n", "v.csv: has no rows"),
-            ("v.csv", "", "v.csv: has no rows"),
-            ("v.csv", b"\xff\xfe\x00", "v.csv: is not UTF-8"),
+            ("v.csv", "", "v.csv: is empty"),
+            ("v.csv", b"\xff\xfe\x00", "v.csv: is UTF-16, not UTF-8"),
+            ("v.csv", HEADER.encode() + b"\n\xe9", "v.csv:2: not UTF-8 (byte 0xe9)"),
             ("v.csv.gz", gzip.compress(b"x" * 999)[:-9], "v.csv.gz: is not whole"),
             ("v.jsonl", lines([OURS]) + "{oops\n", "v.jsonl:2: not JSON"),
             ("v.jsonl", lines([OURS | {"preference": 1.5}]), "v.jsonl:1: 'preference' is 1.5, not a"),
@@ -247,6 +249,38 @@ class TestFiles:
         assert len(str(raised.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("symmetric", "consistency"), [(True, None), (False, 1.0), (None, 1.0), ("true", None), ("False", 1.0)]
+)
+def test_who_was_asked_once_has_no_consistency(
+    tmp_path: Path, symmetric: object, consistency: float | None
+) -> None:
+    """A report's file has the verdicts of a symmetric judge in both orders, one the mirror of the other."""
+    place = {"judge": "j", "example_id": "e", "symmetric": symmetric}
+    rows = [
+        {**place, "first": "a", "second": "b", "choice": "first"},
+        {**place, "first": "b", "second": "a", "choice": "second"},
+    ]
+    found = analyse(read([written(tmp_path, "v.jsonl", lines(rows))]).judges["j"])
+    assert found["swaps"]["consistency"] == consistency
+    assert found["symmetric"] == (consistency is None)
+
+
+def test_what_was_settled_is_no_verdict(tmp_path: Path) -> None:
+    row = {"judge": "j", "example_id": "e", "first": "a", "second": "b", "choice": "tie"}
+    rows = [{**row, "settled": True}, {**row, "example_id": "f", "settled": False}]
+    table = read([written(tmp_path, "v.jsonl", lines(rows))]).judges["j"]
+    assert table.settled.tolist() == [True, False]
+    assert "1 of 2 pairs were identical answers: a tie, nobody asked." in findings("j", analyse(table))
+
+
+def test_a_flag_is_true_or_false(tmp_path: Path) -> None:
+    row = {"judge": "j", "example_id": "e", "first": "a", "second": "b", "choice": "tie"}
+    row["settled"] = "perhaps"
+    with pytest.raises(InputError, match="'settled' is 'perhaps', not true or false"):
+        read([written(tmp_path, "v.jsonl", lines([row]))])
+
+
 WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
     lambda text: bool(text.strip())
 )
@@ -267,4 +301,4 @@ def test_any_names_survive_both_forms(
     keys = ("example_id", "first", "second", "choice")
     as_lines = lines([dict(zip(keys, row, strict=True)) for row in kept.values()])
     for path in (written(folder, "v.csv", text.getvalue()), written(folder, "v.jsonl", as_lines)):
-        assert said(read_verdicts(path)["v"]) == list(kept.values())
+        assert said(read([path]).judges["v"]) == list(kept.values())

@@ -128,7 +128,7 @@ def test_a_raised_budget_goes_on_and_nothing_is_paid_twice(story: Story) -> None
     assert story.asked["raised"] == ASKED
     # The repeated pairs are the same request twice, and meant so.
     assert Counter(story.requests.values()) == {1: ASKED - 6 * CONTROLS, 2: 3 * CONTROLS}
-    with Ledger(story.folder / ".harness" / "verdicts.sqlite") as ledger:
+    with Ledger(story.folder / ".harness" / "ledger.sqlite") as ledger:
         assert ledger.spent("trial").requests == ASKED
         assert ledger.spent("trial").usd == pytest.approx(ASKED * PRICE)
 

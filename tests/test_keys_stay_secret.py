@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import harness, results
-from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat
+from scripted_chat import KEY, Answer, Asked, ScriptedChat, calls, completion, error, says
 
-KEY = "sk-sentinel-5f1c0d9e7ab34862"
 SUITE = """\
 name: secret
 model: {model}
@@ -65,10 +63,9 @@ def play(asked: Asked) -> Answer:
 
 
 @pytest.fixture
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as server:
-        server.script = play
-        yield server
+def chat(chat: ScriptedChat) -> ScriptedChat:
+    chat.script = play
+    return chat
 
 
 def places_with(text: str, folder: Path) -> list[str]:

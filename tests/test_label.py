@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import harness
+from commands import harness, write_suite
 from label_inputs import PROMPTS, answered, label, saved, suite
 
 from harness import Message, Question, registry
@@ -18,6 +18,8 @@ from harness.labelling.importing import file_name
 from harness.labelling.page import label_page
 from harness.labelling.pairs import compared_pairs
 from harness.labels import label_file_json, read_labels
+from harness.plan import compile_plan
+from harness.suite import load_suite
 
 QUESTION = Question((Message("user", "Which?"),), "reference")
 FIRST, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -283,6 +285,36 @@ def test_a_judge_that_could_not_run_does_not_stop_the_labelling(
     assert len(compared_pairs(made, store).drawn(99, seed=0)) == 14
 
 
+ASKING = """\
+model: {model}
+budget_usd: 1
+data: {train: data.json, eval: 0.5}
+evaluators: [exact_match, {rubric: {base_url: 'https://absent.invalid/v1', model: unheard-of}}]
+judges: [{gpt4: {base_url: 'https://absent.invalid/v1', model: unheard-of}}]
+candidates:
+  zebra: {backend: {constant: {text: one}}}
+  quagga: {backend: {openai: {base_url: 'https://absent.invalid/v1', model: unheard-of}}}
+"""
+
+
+def test_labelling_asks_nobody_for_a_key_or_a_price(
+    tmp_path: Path, tiny_llama: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    written = load_suite(write_suite(tmp_path, tiny_llama, rows, ASKING))
+    store = answered(written, ANSWERS)
+    with pytest.raises(PluginError, match="OPENAI_API_KEY is not set"):
+        compile_plan(written, store)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody")
+    with pytest.raises(PluginError, match="price"):
+        compile_plan(written, store)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    lines = list(write_page(written, store, tmp_path / "page.html", count=99))
+    assert lines[0].startswith("14 pairs to label")
+    file = put(tmp_path, "anna.json", saved("anna", [label("Which?", "a", "b", "left")]))
+    assert "1 label of anna, 1 new" in next(take_in(written, store, [file]))
+
+
 def test_the_page_names_no_candidate_and_asks_for_nothing(
     tmp_path: Path, tiny_llama: Path, rows: list[dict[str, str]]
 ) -> None:
@@ -329,7 +361,7 @@ def test_the_same_person_again_merges_by_the_latest(
 ) -> None:
     take = importing(tmp_path, tiny_llama, rows)
     take(saved("anna", KNOWN))
-    newer = [{**KNOWN[0], "choice": "right", "at": LATER}, {**KNOWN[1], "choice": "tie", "at": "2025"}]
+    newer = [{**KNOWN[0], "choice": "right", "at": LATER}, {**KNOWN[1], "choice": "tie", "at": "2025-01-01"}]
     lines = take(saved("anna", newer))
     assert "3 labels of anna, 0 new, 1 changed" in lines[0]
     kept = {one.pair: one.choice for one in read_labels(tmp_path / "labels" / "anna.json").labels}
@@ -346,6 +378,49 @@ def test_what_is_unknown_given_twice_or_contradicted_is_counted(
     (line, *_) = take(saved("anna", [*KNOWN, again, gone]))
     assert "4 labels of anna, 4 new, 0 changed, 1 given twice, 1 of them not the same" in line
     assert "1 of pairs that the suite does not compare" in line
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("\ud800", "no time in ISO 8601"),
+        ("soon", "no time in ISO 8601"),
+        ("9999", "no time in ISO 8601"),
+        ("9999-01-01", "lies ahead"),
+        ("9999-12-31T23:59:59Z", "lies ahead"),
+    ],
+)
+def test_a_label_of_no_time_or_a_time_to_come_is_refused(
+    tmp_path: Path, tiny_llama: Path, rows: list[dict[str, str]], at: str, message: str
+) -> None:
+    take = importing(tmp_path, tiny_llama, rows)
+    with pytest.raises(DataError, match=message):
+        take(saved("bob", [{**KNOWN[0], "at": at}]))
+    assert not (tmp_path / "labels").exists()
+
+
+def test_times_are_compared_and_not_their_spelling(
+    tmp_path: Path, tiny_llama: Path, rows: list[dict[str, str]]
+) -> None:
+    take = importing(tmp_path, tiny_llama, rows)
+    at_noon = [{**KNOWN[0], "choice": "tie", "at": "2026-01-01T12:00:00+00:00"}]
+    at_eleven = [{**KNOWN[0], "at": "2026-01-01T13:00:00+02:00"}]
+    take(saved("anna", at_noon), saved("anna", at_eleven))
+    assert [one.choice for one in read_labels(tmp_path / "labels" / "anna.json").labels] == ["tie"]
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "1", None])
+def test_a_version_is_a_whole_number(tmp_path: Path, version: object) -> None:
+    path = put(tmp_path, "anna.json", {**saved("anna", KNOWN), "version": version})
+    with pytest.raises(DataError, match="version"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("labeller", "name"), [("Con", "con-labels"), ("lpt1", "lpt1-labels"), ("conny", "conny")]
+)
+def test_no_file_has_a_name_that_windows_reserves(labeller: str, name: str) -> None:
+    assert file_name(labeller) == name
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -184,6 +184,13 @@ def test_hostile_answers_stay_behind_their_fences(model: Path) -> None:
     assert content.endswith("Reply with 1 or 2 alone: the number of the better answer.")
 
 
+def test_a_question_asked_again_is_the_same_prompt(model: Path) -> None:
+    again = replace(QUESTION, repeat=1)
+    made = judge(model)
+    one, other = made.compare_many([(QUESTION, "Blue.", "Red."), (again, "Blue.", "Red.")])
+    assert one == other
+
+
 def test_the_reference_is_shown_on_request_and_tie_is_offered_so(model: Path) -> None:
     assert "The sky is blue." not in judge(model)._content(*PAIRS[0])
     content = judge(model, show_reference=True, tie=True)._content(*PAIRS[0])

@@ -17,7 +17,6 @@ import pytest
 from harness import format as fmt
 from harness import registry
 from harness.errors import StageError
-from harness.leaderboard.comparisons import NO_DIFFERENCE
 from harness.leaderboard.findings import findings
 from harness.protocols import TrainOutcome, silent
 from harness.records import (
@@ -35,8 +34,9 @@ from harness.records import (
     write_jsonl,
 )
 from harness.report import render
+from harness.report.views.scores import head_to_head
 from harness.stages import evaluate, rank
-from harness.stats.multiplicity import holm
+from harness.stats.multiplicity import NO_DIFFERENCE, holm
 from harness.stats.proportions import wilson
 
 WORDS = ["the", "sky", "over", "a", "quiet", "town", "turned", "from", "blue", "to", "red", "while", "birds"]
@@ -108,6 +108,7 @@ class World:
         plugin = registry.make_spec(registry.find("judge", "reference"), {})
         return {
             "name": "reference", "against": self.against, "members": [], "symmetric": False,
+            "verdicts_of": "likeness",
             "plugin": to_json(plugin),
         }  # fmt: skip
 
@@ -208,7 +209,7 @@ class World:
             "examples": len(verdicts) - skipped, "skipped": skipped, "not_judged": 0, "identical": 0,
             "asked": len(lines) - 3, "from_cache": 3, "prompt_tokens": 700, "completion_tokens": 40,
             "unparsed": sum(line.verdict.choice == "unparsed" for line in lines), "faults": {},
-            "cost_usd": 0.25,
+            "cost_usd": 0.25, "adjusted": {},
         }  # fmt: skip
         receipt = {"name": "reference", "signature": signature, "symmetric": False, **counts}
         write_json(folder / "judge.json", receipt)
@@ -386,13 +387,13 @@ class TestBoard:
     def test_keys(self, results: dict[str, Any]) -> None:
         assert set(results) == {
             "schema", "suite", "data", "metrics", "judges", "candidates", "pairs", "agreement", "neighbours",
-            "findings", "environment", "warnings",
+            "findings", "environment", "warnings", "charges",
         }  # fmt: skip
         assert results["data"]["eval_sha256"] == "ab" * 32
         assert results["data"]["eval_tokens"] == 70
         assert results["metrics"][1] == {
             "name": "bleu", "label": "BLEU", "unit": "", "higher_is_better": True,
-            "signature": results["metrics"][1]["signature"],
+            "signature": results["metrics"][1]["signature"], "receipt": None,
         }  # fmt: skip
         assert results["metrics"][1]["signature"].startswith("nrefs:1|")
         assert set(results["environment"]) == {"python", "platform", "cpu", "gpus", "packages", "harness"}
@@ -451,7 +452,7 @@ class TestJudges:
             1.0,
             NO_DIFFERENCE,
         )
-        assert rates["best"]["p_adjusted"] == pytest.approx(4 * rates["best"]["p_value"])
+        assert rates["best"]["p_adjusted"] == pytest.approx(10 * rates["best"]["p_value"])
         assert rates["best"]["n"] == 40
         receipt = results["judges"][0]["receipt"]
         assert (receipt["cost_usd"], receipt["from_cache"], receipt["examples"]) == (1.0, 12, 160)
@@ -470,7 +471,7 @@ class TestJudges:
         rate = row["win_rates"]["reference"]
         assert (rate["n"], rate["incomplete"], rate["verdict"]) == (40 - unreadable, unreadable, verdict)
         assert rate["unparsed"] == pytest.approx(unreadable / 40)
-        assert any("could not be read" in warning for warning in row["warnings"]) == (
+        assert any("could not be read" in warning for warning in row["judge_warnings"]) == (
             verdict == NO_DIFFERENCE
         )
 
@@ -486,7 +487,7 @@ class TestJudges:
         results = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=judged)}).rank()
         row = by_name(results)["a"]
         assert row["win_rates"]["reference"]["missing"] == reason
-        assert f"win rate by reference is missing: {reason}" in row["warnings"]
+        assert f"win rate by reference is missing: {reason}" in row["judge_warnings"]
         assert row["status"] == "ok"
         assert "value" in row["scores"]["perplexity"]
 
@@ -497,7 +498,7 @@ class TestJudges:
         entries = {"base": base(), "a": Entry(0.5, judged=judged, unanswered=(0, 1))}
         row = by_name(World(tmp_path, entries).rank())["a"]
         assert (row["win_rates"]["reference"]["n"], row["win_rates"]["reference"]["skipped"]) == (38, 2)
-        assert "2 pairs lack an answer, and reference could not judge them" in row["warnings"]
+        assert "2 pairs lack an answer, and reference could not judge them" in row["judge_warnings"]
 
     def test_another_opponent_than_base(self, tmp_path: Path) -> None:
         judged = always("second", "first")
@@ -524,6 +525,7 @@ class TestLines:
         assert line == {
             "judge": "reference", "example_id": "e0", "seed": 0, "first": "base", "second": "best",
             "choice": "second", "preference": None, "fault": "", "control": "",
+            "settled": False, "symmetric": False,
             "first_chars": len(answers["base"]["text"]), "second_chars": len(answers["best"]["text"]),
             "reason": "because", "raw": "raw",
         }  # fmt: skip
@@ -541,6 +543,59 @@ class TestLines:
         rates = {name: c["win_rates"]["reference"] for name, c in by_name(results).items()}
         assert (rates["a"]["verdict"], rates["base"]["verdict"]) == ("better", NO_DIFFERENCE)
         assert {v["opponent"] for v in world.shown()[0]["verdicts"]["reference"]["a"]} == {"reference"}
+
+    def test_settled_pairs_are_ties_and_no_word_of_the_judge(self, tmp_path: Path) -> None:
+        """Of 40 pairs 36 are of identical answers; of the 8 verdicts one cannot be read."""
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=always("first", "second"))})
+        path = world.inputs["judge a-0 reference"] / "verdicts.jsonl"
+        lines = list(iter_json_lines(path))
+        lines[0]["verdict"]["choice"] = "unparsed"
+        for line in lines[8:]:
+            line["settled"], line["verdict"]["choice"] = True, "tie"
+        write_jsonl(path, lines)
+        analysis = world.rank()["judges"][0]["analysis"]
+        assert (analysis["identical"], analysis["judgments"]) == ({"pairs": 36, "of": 40}, 8)
+        assert analysis["refused"].startswith("12.5% of 8 verdicts could not be read")
+        assert analysis["swaps"]["pairs"] == 3
+        shown = list(iter_json_lines(tmp_path / "rank" / "verdicts.jsonl"))
+        assert [line["settled"] for line in shown] == [False] * 8 + [True] * 72
+        assert analysis["rates"]["a"]["rules"]["average"]["n"] == 39
+
+    def test_a_candidate_of_whose_pairs_none_was_asked_about(self, tmp_path: Path) -> None:
+        """`copy` says what base says; `longer` is shown to be preferred, and so is the longer answer."""
+        entries = {name: Entry(0.5, judged=always("first", "second")) for name in ("longer", "copy")}
+        world = World(tmp_path, {"base": base(), **entries})
+        path = world.inputs["judge copy-0 reference"] / "verdicts.jsonl"
+        lines = list(iter_json_lines(path))
+        for line in lines:
+            line["settled"], line["verdict"]["choice"] = True, "tie"
+        write_jsonl(path, lines)
+        results = world.rank()
+        rate = by_name(results)["copy"]["win_rates"]["reference"]
+        assert (rate["unparsed"], rate["consistency"], rate["identical"]) == (None, None, 40)
+        assert (rate["rules"]["average"]["value"], rate["unread"]) == (0.5, False)
+        render(tmp_path / "rank")
+        page = (tmp_path / "rank" / "index.html").read_text(encoding="utf-8")
+        assert "40 of 80 pairs identical: a tie, nobody asked" in page
+
+    def test_a_judge_without_a_word_is_not_a_candidate_without_answers(self, tmp_path: Path) -> None:
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=lambda _: None)}, n=12)
+        receipt = world.inputs["judge a-0 reference"] / "judge.json"
+        write_json(receipt, {**read_json(receipt), "skipped": 0, "not_judged": 12})
+        results = world.rank()
+        rate = by_name(results)["a"]["win_rates"]["reference"]
+        assert rate["missing"] == "the judge had no verdict on any of the 12 pairs"
+        assert "Judge reference had no verdict on any of the 12 pairs." in results["findings"]
+
+    def test_a_judge_that_is_not_believed_agrees_with_nobody(self, tmp_path: Path) -> None:
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=always("first", "unparsed"))})
+        first = world.params["judges"][0]
+        world.params["judges"] = [first, {**first, "name": "again"}]
+        for candidate in world.params["candidates"]:
+            for trial in candidate["trials"]:
+                if "reference" in trial["judges"]:
+                    trial["judges"]["again"] = trial["judges"]["reference"]
+        assert world.rank()["agreement"] is None
 
     def test_seeds_are_apart_and_the_first_is_shown(self, tmp_path: Path) -> None:
         entries = {"base": base(), "a": Entry(0.5, seeds=2, judged=always("first", "second"))}
@@ -569,7 +624,10 @@ class TestLines:
         lines = list(iter_json_lines(tmp_path / "rank" / "verdicts.jsonl"))
         identical = next(line for line in lines if line["control"] == "identical")
         assert identical["first_chars"] == identical["second_chars"]
-        assert any("preferred one of two identical answers in 1 of 1" in f for f in results["findings"])
+        told = (
+            "Of 1 pairs of identical answers reference called 0 a tie; of 1 it preferred the first, of 0 the"
+        )
+        assert any(finding.startswith(told) for finding in results["findings"])
 
 
 def robin(folder: Path, skills: dict[str, float], lost: tuple[str, str] | None = None) -> World:
@@ -617,7 +675,7 @@ class TestRoundRobin:
             ("b", "a", "better"),
             ("a", "c", "better"),
         ]
-        assert results["findings"][0].startswith("Judge reference (likeness to the reference answer by chrF")
+        assert results["findings"][0].startswith("Judge reference (likeness to the reference answer")
         assert "most prefers b: it wins 75.0% [" in results["findings"][0]
         assert "against the field, n = 40" in results["findings"][0]
 
@@ -627,6 +685,22 @@ class TestRoundRobin:
         page = render(tmp_path / "rank").read_text(encoding="utf-8")
         for told in ("reference, against all others", "rank of all", "Head to head: win rate by reference"):
             assert told in page
+
+    def test_head_to_head_are_win_rates_of_the_row(self, tmp_path: Path) -> None:
+        results = robin(tmp_path, self.SKILLS).rank()
+        square = head_to_head(results)
+        assert square is not None
+        cells = {
+            name: [cell and (cell["text"], cell["verdict"]) for cell in row] for name, row in square["rows"]
+        }
+        assert square["names"] == ["base", "b", "a", "c"]
+        assert cells["a"] == [("75.0%", "better"), ("25.0%", "worse"), None, ("75.0%", "better")]
+
+    def test_a_pair_has_one_answer_to_what_it_could_show(self, tmp_path: Path) -> None:
+        judge = robin(tmp_path, self.SKILLS).rank()["judges"][0]
+        keys = ("smallest_effect", "more_prompts")
+        told = [[pair[key] for key in keys] for pair in judge["pairs"]]
+        assert told == [[pair[key] for key in keys] for pair in judge["analysis"]["pairs"]]
 
     def test_a_pair_that_could_not_be_judged_costs_that_pair(self, tmp_path: Path) -> None:
         results = robin(tmp_path, self.SKILLS, lost=("c", "b")).rank()
@@ -692,7 +766,7 @@ class TestRankedByJudge:
         assert [row["rank"] for row in results["candidates"]] == [None] * 3
         assert results["findings"][:2] == [
             "No candidate can be ranked by the judge reference, as this board is to be.",
-            "Judge reference has no word on a and b: the budget of $5.00 is spent.",
+            "Judge reference has no verdict on a and b: the budget of $5.00 is spent.",
         ]
         assert render(tmp_path / "rank").is_file()
 
@@ -831,7 +905,7 @@ class TestSeeds:
             for p in ("p_value", "p_adjusted"):
                 assert b.pop(p) == pytest.approx(a.pop(p), abs=0.02)
             effect = a.pop("smallest_effect")
-            assert b.pop("smallest_effect") == pytest.approx(effect, rel=0.15)
+            assert b.pop("smallest_effect") == (effect and pytest.approx(effect, rel=0.15))
             assert b.pop("more_prompts") is None  # of several seeds it is no matter of prompts alone
             assert a.pop("more_prompts") is None or a["verdict"] == NO_DIFFERENCE
             assert a == pytest.approx(b)
@@ -1055,7 +1129,7 @@ class TestWords:
         assert not any("by reference" in finding for finding in results["findings"])
 
     def test_findings(self, results: dict[str, Any]) -> None:
-        leader, ahead, level, standings, judge, judged, place, spent, scope = results["findings"]
+        leader, ahead, level, standings, judge, judged, place, spent, charged, scope = results["findings"]
         best = by_name(results)["best"]
         score, gap = best["scores"]["perplexity"], best["differences"]["perplexity"]
         base_value = results["candidates"][0]["scores"]["perplexity"]["value"]
@@ -1070,7 +1144,8 @@ class TestWords:
         pair = next(pair for pair in results["neighbours"] if pair["first"] == second)
         assert level.startswith(f"{second} and {third} cannot be told apart (difference −")
         assert level.endswith(
-            f"n = 40). About {fmt.about(pair['more_prompts'])} more prompts would be needed."
+            f"n = 40). About {fmt.about(pair['more_prompts'])} more prompts would be needed, if that is "
+            "the true difference."
         )
         assert place.startswith(
             "The place of an answer moves reference: of 160 pairs 25.0% flip to whatever stood first and 0.0%"
@@ -1079,13 +1154,14 @@ class TestWords:
             "Judge reference took $1.00 for 308 verdicts (2,800 tokens sent, 160 received); 12 were known "
             "before."
         )
+        assert charged == "Servers charged $1.00 in all for this board."
         assert not any("broken" in finding for finding in results["findings"])
         assert standings == (
             f"best, {second} and {third} are better than base by perplexity (p < 0.05); like-base is not to "
             "be told apart from base by perplexity (p ≥ 0.05); paired, n = 40, p after Holm's correction."
         )
         assert judge == (
-            "Judge reference (likeness to the reference answer by chrF, not quality) most prefers best: it "
+            "Judge reference (likeness to the reference answer, not quality) most prefers best: it "
             "wins 100.0% [91.2 – 100.0%] against base, n = 40; 100.0% of 40 pairs are judged alike in both "
             "orders."
         )
@@ -1097,10 +1173,11 @@ class TestWords:
     @pytest.mark.parametrize(
         ("wins", "words"),
         [
-            (4, "prefers base to every candidate it compared; a, the nearest, wins 10.0%"),
-            (16, "prefers base to every candidate it compared; a, the nearest, wins 40.0%"),
-            (20, "prefers no candidate to base; a, the nearest, wins 50.0%"),
-            (24, "most prefers a: it wins 60.0%"),
+            (4, "prefers base to every other; a, the nearest, wins 10.0%"),
+            (16, "shows nobody to be better than base; a, the nearest, wins 40.0%"),
+            (20, "shows nobody to be better than base; a, the nearest, wins 50.0%"),
+            (24, "shows nobody to be better than base; a, the highest, wins 60.0%"),
+            (36, "most prefers a: it wins 90.0%"),
         ],
     )
     def test_whom_a_judge_prefers(self, tmp_path: Path, wins: int, words: str) -> None:
@@ -1117,7 +1194,19 @@ class TestWords:
         found = World(tmp_path, entries, metrics=["perplexity"]).rank()["findings"]
         sentence = next(finding for finding in found if finding.startswith("Judge reference"))
         assert words in sentence
-        assert ("against base (it cannot be told apart from base), n = 40;" in sentence) == (wins > 4)
+
+    def test_a_judge_that_tells_nobody_apart_prefers_nobody(self, tmp_path: Path) -> None:
+        found = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=always("first", "first"))}).rank()
+        assert any(
+            "tells nobody apart from base; a, the nearest, wins 50.0%" in told for told in found["findings"]
+        )
+
+    def test_a_judge_that_always_ties_says_nothing(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5, judged=always("tie", "tie"))}
+        found = World(tmp_path, entries, metrics=["perplexity"]).rank()["findings"]
+        about = [told for told in found if "reference" in told]
+        assert about[0] == "reference calls every pair that it was asked about a tie: it says nothing."
+        assert all(told.startswith("Judge reference took") for told in about[1:])
 
     def test_several_sizes_and_seeds(self, tmp_path: Path) -> None:
         entries = {"base": base(), "a": Entry(0.5, seeds=3), "b": Entry(0.6, unanswered=(0, 1))}
@@ -1182,6 +1271,7 @@ class TestWords:
             "a": Entry(0.5, outcome={"effective_batch_size": 16, "tokens_seen": 3210}),
             "b": Entry(
                 0.5,
+                noise_seed=1,
                 model="models/other",
                 outcome={"dtypes": {"weights": "float32", "trainable": "float32", "compute": "float16"}},
             ),
@@ -1206,6 +1296,12 @@ class TestWords:
             "perplexity: counted in tokens of models/other, for base in those of models/tiny;"
         )
         assert not any("bits per byte" in w for w in by_name(results)["a"]["warnings"])
+
+    @pytest.mark.parametrize(("noise", "warned"), [(0, True), (1, False)])
+    def test_two_with_the_same_answers(self, tmp_path: Path, noise: int, warned: bool) -> None:
+        entries = {"base": base(), "a": Entry(0.5), "b": Entry(0.5, noise_seed=noise)}
+        warnings = World(tmp_path, entries, metrics=["perplexity"]).rank()["warnings"]
+        assert any(w.startswith("a and b gave the same 40 answers, word for") for w in warnings) == warned
 
     @pytest.mark.parametrize(("truncated", "warned"), [(0, False), (2, False), (3, True)])
     def test_many_truncated_rows(self, tmp_path: Path, truncated: int, warned: bool) -> None:
@@ -1249,4 +1345,15 @@ def test_a_metric_written_for_two_axes(tmp_path: Path) -> None:
 def test_twenty_candidates_of_a_thousand_examples(tmp_path: Path) -> None:
     entries = {"base": base()} | {f"c{i}": Entry(0.3 + 0.03 * i, noise_seed=i) for i in range(19)}
     world = World(tmp_path, entries, n=1000, metrics=ALL_METRICS)
-    assert len(world.rank()["pairs"]) == 7 * 190
+    results = world.rank()
+    assert len(results["pairs"]) == 7 * 190
+    skills = {name: entry.skill for name, entry in entries.items()}
+    for metric in results["metrics"]:
+        rows = [row for row in results["pairs"] if row["metric"] == metric["name"]]
+        assert min(row["p_adjusted"] for row in rows) == 190 * min(row["p_value"] for row in rows)
+        for row in rows:
+            lead = skills[row["a"]] - skills[row["b"]]
+            assert row["low"] <= row["value"] <= row["high"]
+            if abs(lead) > 0.1 and metric["name"] != "exact_match":  # which few answers meet at all
+                assert row["verdict"] == ("a" if lead > 0 else "b"), row
+                assert ((row["value"] > 0) == (lead > 0)) == metric["higher_is_better"], row

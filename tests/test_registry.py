@@ -17,8 +17,10 @@ import pytest
 
 from harness import registry
 from harness.errors import PluginError
+from harness.plugin_files import PROTOCOLS
 from harness.protocols import option
 from harness.records import Completion, Example, Message, PluginSpec, Prediction, from_json, to_json
+from harness.validation import in_words
 
 JUDGES = ["gpt4", "human", "length", "local", "panel", "reference", "reward"]
 JUDGE = '''\
@@ -96,7 +98,7 @@ def test_a_copy_of_a_bundled_judge_beside_the_suite_is_no_second_judge(repo: Pat
 
 
 def test_every_plugin_that_comes_along_is_found_described_and_has_helped_options(repo: Path) -> None:
-    found = [(kind, source) for kind in registry.KINDS for source in registry.known(kind)]
+    found = [(kind, source) for kind in PROTOCOLS for source in registry.known(kind)]
     assert {source.origin for _, source in found} == {"built in"}
     for kind, source in found:
         described = registry.describe(registry.find(kind, source.name).cls)
@@ -257,15 +259,30 @@ def test_what_is_not_there_is_one_line(kind: str, spelled: str, line: str) -> No
     assert str(caught.value) == line
 
 
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        ("Mapping[str, float] | None", "a mapping of names to numbers or null"),
+        ("dict[str, Any]", "a mapping"),
+        ("Literal['a', 'b'] | None", "'a', 'b' or null"),
+        ("Path | list[Path]", "a path or a list of paths"),
+        ("bool", "true or false"),
+        ("numpy.float64", "numpy.float64"),
+    ],
+)
+def test_types_are_told_in_words(annotation: str, words: str) -> None:
+    assert in_words(annotation) == words
+
+
 OPTIONS = [
     ({"by": "words"}, []),
     ({"words": ["a", "b"], "table": "x.json", "at_most": 3}, []),
     ({"buy": "words"}, ["buy: unknown option; did you mean 'by'?"]),
     ({"by": "letters"}, ["by: expected 'characters' or 'words', got the text 'letters'; "]),
-    ({"at_most": "3"}, ["at_most: expected int | None, got the text '3'; "]),
-    ({"at_most": True}, ["at_most: expected int | None, got true; "]),
-    ({"words": "a"}, ["words: expected tuple[str, ...], got the text 'a'; "]),
-    ({"words": ["a", 1]}, ["words: expected tuple[str, ...], got a list; "]),
+    ({"at_most": "3"}, ["at_most: expected a whole number or null, got the text '3'; "]),
+    ({"at_most": True}, ["at_most: expected a whole number or null, got true; "]),
+    ({"words": "a"}, ["words: expected a list of texts, got the text 'a'; "]),
+    ({"words": ["a", 1]}, ["words: expected a list of texts, got a list; "]),
 ]
 
 
@@ -285,7 +302,7 @@ def test_options_are_checked_against_the_fields(
 def test_a_required_option_must_be_given() -> None:
     cls = registry.find("evaluator", "hf_evaluate").cls
     [fault] = registry.check_options(cls, {}, ("evaluators", 0))
-    assert (fault.path, fault.what) == (("evaluators", 0, "metric"), "missing, needs str")
+    assert (fault.path, fault.what) == (("evaluators", 0, "metric"), "missing, needs text")
     assert fault.fix == next(o.help for o in registry.describe(cls).options if o.name == "metric")
 
 

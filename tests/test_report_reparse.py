@@ -85,7 +85,9 @@ def test_a_better_parser_changes_what_it_reads(folder: Path, tmp_path: Path) -> 
     assert kept == [judge for judge in before["judges"] if judge["name"] != "gpt4"]
     rows = {row["name"]: row for row in after["candidates"]}
     assert rows["last2"]["win_rates"]["gpt4"]["unparsed"] == 0
-    assert not any("could not be read" in warning for row in rows.values() for warning in row["warnings"])
+    assert not any(
+        "could not be read" in warning for row in rows.values() for warning in row["judge_warnings"]
+    )
     assert [row["name"] for row in after["candidates"]] == [row["name"] for row in before["candidates"]]
     shown = [verdict for entry in iter_json_lines(folder / "examples.jsonl")
              for verdict in entry["verdicts"]["gpt4"].get("last2", ())]  # fmt: skip
@@ -105,6 +107,19 @@ def test_reading_the_same_changes_nothing(folder: Path, tmp_path: Path) -> None:
     warnings = results.pop("warnings")  # of which one is not the stage's
     assert again.pop("warnings") == warnings[:-1]
     assert again == results
+
+
+def test_a_warning_in_words_of_an_earlier_version_does_not_stay(folder: Path, tmp_path: Path) -> None:
+    before = read_json(folder / "results.json")["candidates"]
+    assert any(row["judge_warnings"] for row in before)
+
+    def reword(results: dict[str, Any]) -> None:
+        for row in results["candidates"]:
+            row["judge_warnings"] = [f"formerly: {warning}" for warning in row["judge_warnings"]]
+
+    rewrite(folder, reword)
+    reparse(folder, suite_with(tmp_path, 'return Verdict(json.loads(raw)["choice"])'))
+    assert read_json(folder / "results.json")["candidates"] == before
 
 
 @pytest.mark.parametrize("rank_by", ["gpt4", "local"])
@@ -135,6 +150,17 @@ def test_gpt4_reads_its_own_replies_without_key_or_server(
     assert next(line for line, was in zip(again, unparsed, strict=True) if was)["reason"] == "Because."
 
 
+def test_a_judge_beside_the_suite_is_found_where_the_suite_is_named(folder: Path, tmp_path: Path) -> None:
+    suite_with(tmp_path, BETTER)
+    left = CliRunner().invoke(main, ["report", str(folder), "--reparse"])
+    assert "gpt4: left as it was; unknown judge 'reader'" in left.stderr
+    assert "; if it is in judges/ beside a suite, name the suite with --suite\n" in left.stderr
+    suite = str(tmp_path / "suite.yaml")
+    found = CliRunner().invoke(main, ["report", str(folder), "--reparse", "--suite", suite])
+    assert "gpt4: left as it was" not in found.stderr
+    assert " of which were unparsed before" in found.stderr
+
+
 def test_a_panel_follows_its_members(folder: Path, tmp_path: Path) -> None:
     def combine(results: dict[str, Any]) -> None:
         options = {"judges": ["gpt4", "reference"], "rule": "majority"}
@@ -148,9 +174,12 @@ def test_a_panel_follows_its_members(folder: Path, tmp_path: Path) -> None:
     rewrite(folder, combine)
     lines = list(iter_json_lines(folder / "verdicts.jsonl"))
     copies = [{**line, "judge": "both", "choice": "unparsed"} for line in lines if line["judge"] == "gpt4"]
+    copies[0] |= {"settled": True, "choice": "tie"}
     write_jsonl(folder / "verdicts.jsonl", lines + copies)
     told = {one.judge: one for one in reparse(folder, suite_with(tmp_path, BETTER))}
-    assert told["both"].understood == len(copies)
+    assert told["both"].understood == len(copies) - 1
+    settled = [line for line in iter_json_lines(folder / "verdicts.jsonl") if line.get("settled")]
+    assert [(line["judge"], line["choice"]) for line in settled] == [("both", "tie")]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import harness, results, write_suite
-from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat
+from scripted_chat import KEY, Answer, Asked, ScriptedChat, calls, completion, error, says
 
 from harness import Completion, Example, Message, PluginError, Prediction, StageError, registry
 from harness.chat.forms import CHANNELS
@@ -20,20 +19,8 @@ from harness.protocols import silent
 from harness.records import iter_json_lines, read_json, to_json, write_jsonl
 from harness.stages import evaluate
 
-KEY = "sk-sentinel-77aa01"
+pytestmark = pytest.mark.usefixtures("environment")
 TIMES = 3
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture(scope="module")
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as server:
-        yield server
 
 
 def spec(chat: ScriptedChat, folder: Path | None = None, **options: Any) -> Any:
@@ -244,6 +231,8 @@ def test_the_stage_lends_the_ledger_and_counts_what_is_not_scored(chat: Scripted
         assert values == [6.0, None, None, 9.0]
         summary = read_json(out / "evaluator.json")
         assert (summary["unscored"], summary["higher_is_better"], summary["unit"]) == (2, True, "")
+        assert summary["faults"] == {"invalid": 1}
+        assert summary["reason"] == "the reply is no function call with JSON arguments"
     assert len(chat.asked) == 4
 
 
@@ -259,7 +248,9 @@ name: trial
 model: {model}
 data: {train: data.json, eval: 6}
 backend: constant
-evaluators: [{rubric: {model: m, base_url: "{url}", criteria: It is blue.}}]
+evaluators: [{rubric: {model: m, base_url: "{url}", criteria: It is blue.,
+  price: {input: 1000, output: 1000}}}]
+budget_usd: 50
 judges: []
 rank_by: rubric
 candidates:
@@ -284,7 +275,8 @@ def test_the_board_has_the_grades_and_says_what_has_none(
     write_suite(tmp_path, tiny_llama, rows, SUITE.replace("{url}", chat.url))
     said = harness("run", "suite.yaml", folder=tmp_path)
     assert said.returncode == 0, said.stdout + said.stderr
-    scores = {row["name"]: row["scores"]["rubric"] for row in results(tmp_path)["candidates"]}
+    board = results(tmp_path)
+    scores = {row["name"]: row["scores"]["rubric"] for row in board["candidates"]}
     rows_shown = iter_json_lines(tmp_path / "reports" / "trial" / "examples.jsonl")
     refused = sum("barks" in str(row["prompt"]) for row in rows_shown)
     counts = {
@@ -292,4 +284,15 @@ def test_the_board_has_the_grades_and_says_what_has_none(
     }
     assert counts["blue"] == (9.0, 6, 0)
     assert counts["half"] == (5.0, 6 - refused, refused)
-    assert scores["prose"] == {"missing": "none of the 6 examples could be scored"}
+    why = "(6 invalid; for example: the reply is no function call with JSON arguments)"
+    assert scores["prose"] == {"missing": f"none of the 6 examples could be scored {why}"}
+    asked, cost = len(chat.asked), 0.12 * len(chat.asked)
+    receipt = {"requests": asked, "prompt_tokens": 100 * asked, "completion_tokens": 20 * asked}
+    assert board["metrics"][0]["receipt"] == {**receipt, "cost_usd": pytest.approx(cost)}
+    assert board["charges"]["cost_usd"] == pytest.approx(cost)
+    told = " ".join(board["findings"])
+    assert f"rubric took ${cost:.2f} for {asked} requests ({100 * asked:,} tokens sent, " in told
+    assert f"Servers charged ${cost:.2f} in all for this board; the budget is $50.00." in told
+    page = (tmp_path / "reports" / "trial" / "index.html").read_text(encoding="utf-8")
+    assert "metric rubric" in page
+    assert "budget $50.00" in page

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judging_tables import seen_from
 from stats_samples import BiasedJudge
 
 from harness.protocols import FloatArray
@@ -46,7 +47,7 @@ class TestBradleyTerry:
         found = bradley_terry(
             *wins, np.ones(m), np.arange(m), players=4, position=False, ridge=0.0, draws=200
         )
-        value, error = found.against(0)
+        value, error = seen_from(found, 0)
         assert value == pytest.approx([0.0, -2.9491, -0.4796, 0.2690], abs=5e-5)
         assert error == pytest.approx([0.0, 0.1025, 0.0606, 0.0708], abs=5e-5)
         by_resampling = (found.draws - found.draws[:, :1]).std(axis=0, ddof=1)
@@ -61,7 +62,7 @@ class TestBradleyTerry:
         design[:, 0] = 1.0
         fit = sm.GLM(worth, design, family=sm.families.Binomial()).fit(tol=1e-12)
         found = bradley_terry(first, second, worth, prompt, players=4, ridge=0.0, draws=0)
-        value, error = found.against(0)
+        value, error = seen_from(found, 0)
         assert found.position == pytest.approx(fit.params[0], abs=1e-8)
         assert value[1:] == pytest.approx(fit.params[1:], abs=1e-8)
         assert error[1:] == pytest.approx(fit.bse[1:], abs=1e-6)
@@ -140,8 +141,32 @@ class TestBradleyTerry:
     def test_all_ties_are_all_alike(self) -> None:
         first, second, worth, prompt = games(n=5)
         found = bradley_terry(first, second, np.full(len(worth), 0.5), prompt, players=4, draws=20)
-        assert np.abs(ends(found)).max() == 0.0
-        assert found.position == 0.0
+        assert np.abs(found.value).max() == found.position == 0.0
+        assert found.high.min() > 0.5
+        np.testing.assert_allclose(found.low, -found.high)
+        assert (found.position_low, found.position_high) == pytest.approx(
+            (-found.position_high, math.log(0.717 / 0.283)), abs=0.01
+        )
+
+    @pytest.mark.parametrize(("n", "at_least"), [(1, -1.4), (30, 2.0), (50, 2.5)])
+    def test_a_judge_that_only_says_first_is_not_known_for_certain(self, n: int, at_least: float) -> None:
+        """All resamples are alike: what is left is how many other prompts there may be."""
+        once = np.zeros(n, dtype=int)
+        first, second = np.concatenate([once, once + 1]), np.concatenate([once + 1, once])
+        found = bradley_terry(first, second, np.ones(2 * n), np.tile(np.arange(n), 2), players=2)
+        assert at_least < found.position_low < at_least + 0.2
+        assert found.position_low < found.position <= found.position_high
+        assert (found.high - found.low).min() > 0.2
+
+    def test_what_no_judgment_puts_an_end_to(self) -> None:
+        """0 always beats 1 and 2, who beat each other; nobody met 3 and 4, who beat each other."""
+        first, second = np.array([0, 0, 1, 2, 3, 4]), np.array([1, 2, 2, 1, 4, 3])
+        ones, below, above = np.ones(6), [True, False, False], [False, True, True]
+        met = bradley_terry(first[:4], second[:4], ones[:4], np.arange(4), players=3, position=False)
+        assert (met.bounded_below.tolist(), met.bounded_above.tolist()) == (below, above)
+        apart = bradley_terry(first, second, ones, np.arange(6), players=5, position=False)
+        assert not apart.bounded_below.any()
+        assert not apart.bounded_above.any()
 
     def test_who_always_wins_stays_finite_and_uncertain(self) -> None:
         first, second, worth, prompt = games(abilities=(0.0, 0.0, 0.0, 40.0))

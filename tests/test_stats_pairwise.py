@@ -15,11 +15,10 @@ from stats_samples import judged_by_length
 
 from harness.protocols import FloatArray
 from harness.stats.length import length_adjusted, length_preference
-from harness.stats.pairwise import FIRST, SECOND, TIE, UNPARSED, aggregate, encode
+from harness.stats.pairwise import FIRST, RULES, SECOND, TIE, UNPARSED, aggregate, encode
 from harness.stats.proportions import binomial_p_value, wilson
 from harness.stats.rates import p_value_of_even, rate
 
-RULES = ("average", "tie_on_disagreement", "consistent_only")
 VERDICTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
 
 
@@ -341,9 +340,19 @@ class TestLengthAdjusted:
         )
         assert found.value == pytest.approx(2 / 3 * 0.75 + 1 / 3 * 0.5, abs=1e-6)
 
-    def test_who_always_wins_has_wilsons_interval(self) -> None:
-        found = length_adjusted(np.ones(30), np.full(30, 9.0), np.arange(30.0), np.arange(30))
-        assert found == (1.0, *wilson(30, 30))
+    def test_of_outcomes_that_are_all_alike_nothing_is_told(self) -> None:
+        lengths = np.random.default_rng(0).permutation(30).astype(float)
+        assert all(map(math.isnan, length_adjusted(np.ones(30), np.full(30, 9.0), lengths, np.arange(30))))
+
+    @pytest.mark.parametrize(
+        ("shorter", "told"), [(0, False), (4, False), (5, True), (95, True), (96, False)]
+    )
+    def test_equal_length_must_lie_within_the_data(self, shorter: int, told: bool) -> None:
+        """Where nearly all answers of one side are longer, the rate at equal length is a guess."""
+        lengths = np.where(np.arange(100) < shorter, 50.0, 150.0) + np.arange(100) % 7
+        worth = (np.arange(100) % 3 > 0).astype(float)
+        found = length_adjusted(worth, lengths, np.full(100, 100.0), np.arange(100))
+        assert math.isfinite(found.value) == told
 
     def test_unknown_lengths_are_left_out(self) -> None:
         nothing = length_adjusted(np.ones(2), np.full(2, math.nan), np.ones(2), [0, 1])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judging_tables import seen_from
 
 from harness.records import Choice
 from harness.stats.bradley_terry import bradley_terry
@@ -67,7 +68,7 @@ def published(shared: Path) -> Verdicts:
 
 
 class TestQlora:
-    """The figures of oracles/README.md."""
+    """Elo by Dettmers et al., QLoRA (2023), table 1; the others counted from their published verdicts."""
 
     def test_guanaco_against_chatgpt(self, published: Verdicts) -> None:
         rate = published.against("65b-guanaco", "gpt35")
@@ -184,7 +185,7 @@ class TestSmallSet:
 
     def test_abilities(self, small: Verdicts) -> None:
         found = bradley_terry(*small.columns(), players=3, ridge=0.0, draws=0)
-        value, error = found.against(0)
+        value, error = seen_from(found, 0)
         assert value == pytest.approx([0.0, 1.0696982, 1.4248651], abs=1e-6)
         assert error == pytest.approx([0.0, 0.4718869, 0.4980726], abs=1e-6)
         assert found.position == pytest.approx(0.1290371, abs=1e-6)

@@ -93,6 +93,16 @@ def test_digests_follow_content_not_place_or_time(tmp_path: Path, store: Store) 
     assert store.content_digest(tmp_path / "a") != a
 
 
+def test_digests_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.store.REMEMBERED_BYTES", 4)
+    path = tmp_path / "model.safetensors"
+    path.write_text("weights")
+    store = Store(path / "store")
+    store.content_digest(path)
+    with pytest.raises(StoreError, match="cannot write into the store .*: Not a directory$"):
+        store.remember_digests()
+
+
 def test_the_digest_of_a_large_file_is_remembered_until_it_changes(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

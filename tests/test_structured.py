@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error, says, scripted_chat
+from scripted_chat import KEY, Answer, Asked, ScriptedChat, calls, completion, error, says
 
 from harness import PluginError, StageError, Verdict
 from harness.chat import ChatServer
@@ -17,7 +16,7 @@ from harness.chat.prompts import read_prompt
 from harness.chat.structured import Outcome, ask, expected_usage, first_request, reread
 from harness.ledger import Account, Ledger
 
-KEY = "sk-sentinel-9d31aa"
+pytestmark = pytest.mark.usefixtures("environment")
 FORM = Form(
     "give_grade",
     "Grade it.",
@@ -34,18 +33,6 @@ RANGED = Form(
 )
 GOOD = {"why": "because", "grade": 2}
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grade this."}], "temperature": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture(scope="module")
-def chat() -> Iterator[ScriptedChat]:
-    with scripted_chat() as server:
-        yield server
 
 
 def server(chat: ScriptedChat, **options: Any) -> ChatServer:
@@ -510,7 +497,7 @@ def test_a_prompt_s_digest_is_that_of_its_turns(tmp_path: Path) -> None:
         ("", ":1: the prompt begins with no turn"),
         ("[user]\n{a} {b}\n[assistant]\nyes", "ends in a turn of the assistant"),
         ("[user]\n{a}", r"no place \{b\}; it needs \{a\}, \{b\}"),
-        ("[user]\n{a} {b}\n{a}", r":3: \{a\} stands there twice"),
+        ("[user]\n{a} {b}\n{a}", r":3: \{a\} occurs twice"),
         ("[user]\n\n{a} {b} {extr}", r":3: unknown place \{extr\}; did you mean 'extra'"),
     ],
 )

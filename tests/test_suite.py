@@ -375,6 +375,20 @@ def test_whom_a_judge_compares_with_and_how_often(folder: Path) -> None:
     assert candidate(suite, "reference").method is None
 
 
+@pytest.mark.parametrize(
+    ("panel", "against"),
+    [
+        ("{judges: [length, reference]}", "reference"),
+        ("{judges: [length, reference], against: reference}", "reference"),
+    ],
+)
+def test_a_panel_compares_with_whom_its_members_do(folder: Path, panel: str, against: str) -> None:
+    members = "{length: {against: reference}}, {reference: {against: reference}}"
+    nested = "{panel: {name: outer, judges: [panel, length]}}"
+    suite = load(SMALLEST + f"judges: [{nested}, {members}, {{panel: {panel}}}]\n")
+    assert {judge.against for judge in suite.judges} == {against}
+
+
 def test_a_panel_names_its_members(folder: Path) -> None:
     suite = load(SMALLEST + "judges: [length, reference, {panel: {judges: [reference, length]}}]\n")
     assert [judge.members for judge in suite.judges] == [(), (), ("reference", "length")]
@@ -1063,7 +1077,7 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
     (
         "evaluators: [{bleu: {lowercase: 1}}]",
         PluginError,
-        "5:22: evaluators.0.bleu.lowercase: expected bool, got the number 1",
+        "5:22: evaluators.0.bleu.lowercase: expected true or false, got the number 1",
     ),
     ("rank_by: bleurt", SuiteError, "5:1: rank_by: no evaluator or judge 'bleurt'; did you mean 'bleu'?"),
     (

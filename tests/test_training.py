@@ -17,7 +17,7 @@ from training_jobs import METHODS, examples, make_job, require_best_weights, tra
 from harness import registry
 from harness.backends.torch import Torch
 from harness.errors import DataError, OutOfMemory, TrainingDiverged
-from harness.modeling.failures import memory_errors_explained, stop_requests, user_warnings
+from harness.modeling.failures import memory_errors_explained, user_warnings
 from harness.modeling.training.loop import TrainingLoop
 from harness.modeling.training.metering import Meter
 from harness.modeling.training.optimization import Optimization
@@ -34,6 +34,7 @@ from harness.records import (
     write_jsonl,
 )
 from harness.stages import train as train_stage
+from harness.stopping import stop_requests
 
 CPU = torch.device("cpu")
 Rows = list[dict[str, str]]

@@ -78,9 +78,9 @@ class TestPublishedFigures:
 
     def test_shown_first_and_second(self, shared: Path) -> None:
         from harness.judging.duels import lay_out
-        from harness.judging.readers import read_verdicts
+        from harness.judging.readers import read
 
-        (table,) = read_verdicts(shared / "oracles" / "qlora_vicuna_pairwise.csv.gz").values()
+        (table,) = read([shared / "oracles" / "qlora_vicuna_pairwise.csv.gz"]).judges.values()
         a, b = (table.players.index(name) for name in ("65b-guanaco", "gpt35"))
         duels = lay_out(table).of(a)
         (pair,) = (i for i, (_, other) in enumerate(duels.pairs.tolist()) if other == b)
@@ -151,7 +151,7 @@ class TestCommand:
         assert "\x1b" not in done.stdout
         for told in (
             "Judge verdicts",
-            "alder wins 71.2%",
+            "most prefers alder: it wins 71.2%",
             "Win rates against the field",
             "Order swaps",
             "Elo",
@@ -259,3 +259,16 @@ def test_many_pairs_are_cut_in_the_terminal_and_whole_in_the_file(tmp_path: Path
     assert "18 more in the files of --output" in " ".join(done.stdout.split())
     page = as_markdown(blocks(summarize([path])))
     assert sum("| = | p" in line for line in page.splitlines()) == 78
+
+
+def test_a_judge_that_is_not_believed_agrees_with_nobody(tmp_path: Path) -> None:
+    rows = [
+        {"judge": judge, "example_id": str(n), "first": "a", "second": "b", "choice": choice}
+        for n in range(9)
+        for judge, choice in (("x", "first"), ("y", "first"), ("z", "first" if n else "unparsed"))
+    ]
+    path = tmp_path / "v.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = summarize([path])
+    assert [(row["a"], row["b"]) for row in found["agreement"]["pairs"]] == [("x", "y")]
+    assert "judge z has no part in the agreement: it is not believed" in found["notes"]

@@ -7,22 +7,19 @@ reason; where the server itself fails, so does the stage, and the next run goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from harness.chat import ChatServer, Reply, RequestRefused
+from harness.chat.options import server_option
 from harness.chat.replies import Tokens, tokens_expected
+from harness.concurrently import concurrently
 from harness.errors import StageError
 from harness.protocols import Decoding, TrainJob, TrainOutcome, Usage, option
 from harness.records import Completion, Example, Message, Messages, ModelRef, Prompting
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 OWN = frozenset({"model", "messages", "n", "stream", "stream_options", "tools", "functions"})
 """Keys of a request that `request` may not set: another reply would come of them than is read."""
@@ -46,44 +43,28 @@ class OpenAI:
     )
 
     model: str = option(help="the model's name; a dated one does not change unseen")
-    base_url: str | None = option(None, help="the server; null: OPENAI_BASE_URL, or OpenAI itself")
+    base_url: str | None = server_option("base_url")
     system: str | None = option(None, help="a system message in front of each conversation")
     request: dict[str, Any] = option(  # noqa: RUF009
         {}, help="more keys of each request, over those made of generation; null leaves one out"
     )
-    concurrency: int = option(8, help="requests in flight at once, at most", changes_result=False)
-    requests_per_minute: int | None = option(None, help="send no more", changes_result=False)
-    tokens_per_minute: int | None = option(None, help="send and receive no more", changes_result=False)
-    timeout: float = option(60.0, help="seconds to wait for a reply", changes_result=False)
-    max_retries: int = option(
-        8, help="retries after a timeout, a lost connection, 408, 409, 429 or 5xx", changes_result=False
-    )
-    price: dict[str, float] | None = option(  # noqa: RUF009
-        None, help="USD per million tokens, {input: 0.5, output: 1.5}; null: that of the table, if it has one"
-    )
+    concurrency: int = server_option("concurrency")
+    requests_per_minute: int | None = server_option("requests_per_minute")
+    tokens_per_minute: int | None = server_option("tokens_per_minute")
+    timeout: float = server_option("timeout")
+    max_retries: int = server_option("max_retries")
+    price: Mapping[str, float] | None = server_option("price")
 
     def __post_init__(self) -> None:
-        """ValueError for a number below 1, or a request that would be another one."""
-        for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it has to be 1 or more")
+        """ValueError for a limit or a price that is none, or a request that would be another one."""
         if refused := sorted(OWN & self.request.keys()):
             raise ValueError(f"request cannot set {', '.join(refused)}")
-        self.server  # noqa: B018 - refuses a price that is none
+        self.server  # noqa: B018 - refuses limits and prices
 
     @cached_property
     def server(self) -> ChatServer:
         """The server, to which the stage lends a ledger and a budget."""
-        return ChatServer(
-            self.base_url,
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            price=self.price,
-        )
+        return ChatServer.of(self)
 
     @property
     def answers_of(self) -> str:
@@ -115,7 +96,7 @@ class OpenAI:
         def ask(example: Example) -> tuple[str, Completion]:
             return example.id, self._ask(self._request(example.prompt, decoding))
 
-        return _as_they_come(ask, examples, self.concurrency)
+        return concurrently(ask, examples, self.concurrency, name="answer")
 
     def expect(self, example: Example, decoding: Decoding) -> Usage:
         """What one answer will take: four characters a token, and as many as the reference has."""
@@ -147,7 +128,7 @@ class OpenAI:
         except RequestRefused as error:
             # A request that is turned away costs nothing.
             return Completion(None, error=TURNED_AWAY[error.fault], cost_usd=0.0)
-        for name, instead in self.server.adjustments(self.model).items():
+        for name, instead in self.server.notes.adjustments(self.model).items():
             if name in DECODING and name in request and instead is None:
                 fix = f"to do without it, give the backend request: {{{name}: null}}"
                 raise StageError(f"{self.model} takes no {name}, which generation sets; {fix}")
@@ -192,25 +173,3 @@ def _why_missing(reply: Reply) -> str | None:
     if reply.calls:
         return "empty: a function was called in place of an answer"
     return "empty: the server sent no text"
-
-
-def _as_they_come(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Results as they arrive, with no more than `workers` items taken at any time.
-
-    The first error ends it: no further item is taken, but what those in flight give is handed on before it
-    is raised.
-    """
-    queue, failure = iter(items), None
-    with ThreadPoolExecutor(workers, thread_name_prefix="answer") as pool:
-        running: set[Future[R]] = {pool.submit(work, item) for item in islice(queue, workers)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                failure = failure or error
-            if failure is None:
-                running |= {pool.submit(work, item) for item in islice(queue, len(done))}
-    if failure is not None:
-        raise failure

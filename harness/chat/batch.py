@@ -14,10 +14,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from harness.chat.client import Trouble
-from harness.chat.replies import NO_REPLY, RequestRejected
+from harness.chat.replies import NO_REPLY, RequestRejected, read_json
 from harness.chat.server import ChatServer
 from harness.errors import StageError
-from harness.ledger import Account
+from harness.ledger import BROKEN, Account
 from harness.protocols import Progress, silent
 from harness.store import digest
 
@@ -49,7 +49,7 @@ def complete_batch(
     account = server.account
     if account is None:
         raise StageError("a batch needs a ledger to keep its replies in")
-    wanted = {server.key(request, sample): request for request, sample in requests}
+    wanted = {server.reply_key(request, sample): request for request, sample in requests}
     batches = _Batches(server, account, wanted, progress, wait)
     # Two processes that want the same do not both pay for it.
     with account.ledger.claim(f"batch|{digest(sorted(wanted))}"):
@@ -132,18 +132,28 @@ class _Batches:
     def _finish(self, noted: _Noted, *, resumed: bool = False) -> tuple[str, ...]:
         """See a batch through; the keys that it has tried and that another batch would not answer either."""
         batch = self._ended(noted if noted.id else self._created(noted))
-        files = (batch.output_file_id, batch.error_file_id) if batch is not None else ()
-        lines = [line for file in files if file for line in self._lines(file)]
-        keys = frozenset(noted.keys)
-        rejected = [fault for line in lines if (fault := self._keep(line, keys, noted)) is not None]
+        rejected = self._collected(batch, noted) if batch is not None else []
         self.account.ledger.set_note(self._note_key(noted), None)
         if batch is not None and batch.status == "failed":
-            faults = [fault.message for fault in (batch.errors.data if batch.errors else None) or []]
-            said = self.server.redacted("; ".join(filter(None, faults[:3])))[:300] or "no reason given"
-            raise StageError(f"the batch {batch.id} at {self.server.name} failed: {said}")
+            raise self._failure(batch)
+        return () if self._learnt(rejected, noted) or (batch is None and resumed) else noted.keys
+
+    def _collected(self, batch: Any, noted: _Noted) -> list[RequestRejected]:
+        """Keep what a batch has answered; why requests of it were rejected."""
+        files = (batch.output_file_id, batch.error_file_id)
+        lines = [line for file in files if file for line in self._lines(file)]
+        keys = frozenset(noted.keys)
+        return [fault for line in lines if (fault := self._keep(line, keys, noted)) is not None]
+
+    def _failure(self, batch: Any) -> StageError:
+        faults = [fault.message for fault in (batch.errors.data if batch.errors else None) or []]
+        said = self.server.redacted("; ".join(filter(None, faults[:3])))[:300] or "no reason given"
+        return StageError(f"the batch {batch.id} at {self.server.name} failed: {said}")
+
+    def _learnt(self, rejected: Sequence[RequestRejected], noted: _Noted) -> bool:
+        """Whether a rejection says how requests of this model must be made, so that another batch may do."""
         example = next((self.wanted[key] for key in noted.keys if key in self.wanted), None)
-        learnt = bool(rejected) and example is not None and self.server.learn(example, rejected[0])
-        return () if learnt or (batch is None and resumed) else noted.keys
+        return bool(rejected) and example is not None and self.server.learn(example, rejected[0])
 
     def _created(self, noted: _Noted) -> _Noted:
         """The batch for an uploaded file, which may be there already: a lost answer or a kill hid it."""
@@ -200,7 +210,7 @@ class _Batches:
         A line that holds neither is left for `complete` to ask.
         """
         try:
-            answer = json.loads(line)
+            answer = read_json(line)
             key, response = answer["custom_id"], answer["response"]
             status, body = response["status_code"], response["body"]
             if status == 400:
@@ -222,9 +232,13 @@ class _Batches:
         return self.server.client.unusable("nothing with an id", str(answer))
 
     def _under_way(self) -> Iterator[_Noted]:
-        for text in self.account.ledger.notes(f"batch|{self.server.name}|").values():
-            note = json.loads(text)
-            yield _Noted(**{**note, "keys": tuple(note["keys"])})
+        for key, text in self.account.ledger.notes(f"batch|{self.server.name}|").items():
+            try:
+                note = json.loads(text)
+                noted = _Noted(**{**note, "keys": tuple(note["keys"])})
+            except BROKEN:
+                raise self.account.ledger.broken(f"the note {key} is none") from None
+            yield noted
 
     def _note(self, noted: _Noted) -> None:
         text = json.dumps({name: getattr(noted, name) for name in noted.__slots__})

@@ -15,25 +15,30 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from harness.chat.replies import RequestRefused, RequestRejected
 from harness.chat.throttle import LONGEST_PAUSE, Throttle, backoff, retry_after
 from harness.errors import PluginError, StageError
+from harness.text import well_formed
 
 if TYPE_CHECKING:
+    from httpx2 import Response
     from openai import APIError, OpenAI
 
 REACH_SECONDS = 10.0
+DAY_SECONDS = 86_400.0
 T = TypeVar("T")
 R = TypeVar("R")
 OPENAI = "https://api.openai.com/v1"
+LONGEST_SAID = 300
+"""Characters that are shown of what a server says."""
 SHORTEST_SECRET = 8
-"""A key of fewer characters, as `EMPTY` for servers that want any, guards nothing and is a word of texts."""
+"""A shorter key, such as `EMPTY` for servers that want any, guards nothing and may occur in any text."""
 REFUSED_CODES = ("content_filter", "content_policy_violation", "invalid_prompt")
 TOO_LONG = re.compile(r"maximum context length|context[ _](length|window)|request too large", re.IGNORECASE)
 MASKED_KEY = re.compile(r"\bsk-[\w*-]{8,}")
-"""OpenAI shows a wrong key with its middle starred out; nobody needs the rest of it."""
+"""OpenAI quotes a wrong key with its middle starred out; the rest of it is hidden too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +115,21 @@ class Client:
         if not _is_address(self.url):
             fix = "an address begins with http:// or https://"
             raise PluginError(f"there can be no chat server at '{self.url}'", fix=fix)
-        if not key() and not self.is_local():
+        if not api_key() and not self.is_local():
             what = f"{self.name} needs a key, and OPENAI_API_KEY is not set"
             raise PluginError(what, fix="export it, or set base_url to a server on this machine")
-        if not (key().isascii() and key().isprintable()):
+        if not (api_key().isascii() and api_key().isprintable()):
             fix = "copy it again, without line breaks or quotation marks"
             raise PluginError("OPENAI_API_KEY holds characters that a key cannot have", fix=fix)
 
     def redacted(self, text: str) -> str:
         """`text` without the key and the address's password: some servers send back what they were sent."""
         password = urlsplit(self.url).password if _is_address(self.url) else None
-        for secret in (key(), password or ""):
+        for secret in (api_key(), password or ""):
             if len(secret) >= SHORTEST_SECRET:
-                text = text.replace(secret, "[OPENAI_API_KEY]")
+                # Some servers write JSON with each slash escaped, and names of headers change the case.
+                written = re.escape(secret).replace("/", r"\\?/")
+                text = re.sub(written, "[OPENAI_API_KEY]", text, flags=re.IGNORECASE)
         return text
 
     def ask(
@@ -166,7 +173,7 @@ class Client:
         tries = f" after {retries} retries" if retries else ""
         advice = "; check OPENAI_API_KEY" if trouble.status in (401, 403) else ""
         if (trouble.retry_after or 0.0) > LONGEST_PAUSE:
-            advice = f"; it asks to wait {trouble.retry_after:,.0f} s, longer than a run waits"
+            advice = f"; it asks to wait {_wait(trouble.retry_after or 0.0)}, longer than a run waits"
         what = f"{self.name} gave no answer{tries}: {trouble.said}{advice}"
         if trouble.status in (400, 404, 422, 501):
             return RequestRejected(
@@ -213,14 +220,17 @@ class Client:
     def _open(self) -> OpenAI:
         from openai import OpenAI
 
+        from harness.chat.transport import BoundedClient
+
         with self._lock:
             if self._opened is None:
                 self.preflight()
                 client = OpenAI(
-                    api_key=key() or "none",  # a server on this machine asks for none; the client does
+                    api_key=api_key() or "none",  # a server on this machine asks for none; the client does
                     base_url=self.url,
                     timeout=self.timeout,
                     max_retries=0,
+                    http_client=BoundedClient(),
                 )
                 # Its connections go with this object, not whenever the client's own cycles are collected.
                 weakref.finalize(self, client.close)
@@ -234,11 +244,13 @@ class Client:
         response, cause = getattr(error, "response", None), error.__cause__
         said = str(error) if response is not None or cause is None else f"{error} {cause}"
         if response is not None and not isinstance(error.body, dict):
-            said = f"{said} - {response.text[:200]}".strip(" -")
+            said = f"{said} - {response.text}".strip(" -")
+        if response is not None and response.is_redirect:
+            said = f"it redirects to {_place(response)}, which is not followed; set base_url to where it is"
         status = None if response is None else int(response.status_code)
         code, parameter = self._shown(str(error.code or "")), self._shown(str(error.param or ""))
         return Trouble(
-            self._shown(said)[:300],
+            self._shown(said)[:LONGEST_SAID],  # cut only here: half a key could not be told from a text
             status,
             code,
             parameter,
@@ -247,7 +259,23 @@ class Client:
         )
 
     def _shown(self, text: str) -> str:
-        return MASKED_KEY.sub("[OPENAI_API_KEY]", self.redacted(" ".join(text.split())))
+        """`text` on one line, without secrets, as a file can hold it; cut it afterwards, not before."""
+        plain = self.redacted(" ".join(well_formed(text).split()))
+        return MASKED_KEY.sub("[OPENAI_API_KEY]", plain)
+
+
+def _wait(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds <= DAY_SECONDS else "more than a day"
+
+
+def _place(response: Response) -> str:
+    """Where a redirect leads, without a password or a query that may stand there."""
+    to = response.headers.get("location", "")
+    try:
+        parts = urlsplit(urljoin(str(response.request.url), to))
+    except ValueError:
+        return "no address"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _is_address(url: str) -> bool:
@@ -258,6 +286,6 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def key() -> str:
+def api_key() -> str:
     """The key that servers are shown; empty if there is none."""
     return os.environ.get("OPENAI_API_KEY", "").strip()

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from harness.fences import fill, well_formed
+from harness.fences import fill
 from harness.records import Fault
+from harness.text import well_formed
 
 Channel = Literal["tool", "json_schema", "text"]
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
@@ -69,7 +70,7 @@ class Form:
 
     @property
     def wording(self) -> str:
-        """All that a model is told of the form, for a digest: what it says depends on it."""
+        """All that a model is shown of the form, for a digest: its replies depend on it."""
         said = [self._told(text) for text in (BY_CALL, BY_TEXT, AGAIN_BY_CALL)]
         return json.dumps([*said, AGAIN, self.description, self.schema, self.strict])
 
@@ -142,10 +143,10 @@ def _sketched(schema: Mapping[str, Any]) -> str:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object as a dict; ValueError where a key stands there twice, since each could be meant."""
+    """A JSON object as a dict; ValueError for a duplicate key, since either could be meant."""
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return values
 
 

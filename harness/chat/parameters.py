@@ -14,7 +14,7 @@ from harness.chat.replies import RequestRejected
 
 OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 OPTIONAL = ("temperature", "seed", "top_p")
-"""What some models refuse to be told; a reply without it is a reply all the same."""
+"""Parameters that some models reject; a reply without them is as good."""
 UNSUPPORTED = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed", re.IGNORECASE
 )
@@ -24,21 +24,34 @@ Adjustments = Mapping[str, str | None]
 """A parameter -> the name that the model knows it by, or None where it is left out."""
 
 
-def adjusted(request: Mapping[str, Any], adjustments: Adjustments) -> dict[str, Any]:
+def adjust(request: Mapping[str, Any], adjustments: Adjustments) -> dict[str, Any]:
     """The request as the model takes it."""
     sent = {adjustments.get(name, name): value for name, value in request.items()}
     return {name: value for name, value in sent.items() if name is not None}
 
 
-def learned(
-    request: Mapping[str, Any], adjustments: Adjustments, rejected: RequestRejected
+def adjustments_after(
+    rejected: RequestRejected, request: Mapping[str, Any], adjustments: Adjustments
 ) -> dict[str, str | None] | None:
     """The adjustments with the one that a rejection asks for; None if it asks for none, or again."""
-    sent = adjusted(request, adjustments)
+    sent = adjust(request, adjustments)
     for name in (*OTHER_NAMES, *OPTIONAL):
         if name in request and name in sent and name not in adjustments and _is_refused(name, rejected):
             return {**adjustments, name: OTHER_NAMES.get(name)}
     return None
+
+
+def advised(
+    rejected: RequestRejected, request: Mapping[str, Any], adjustments: Adjustments
+) -> RequestRejected:
+    """The rejection, with what to do where a parameter is refused under its other name too."""
+    for name, other in adjustments.items():
+        if name in request and other is not None and _is_refused(other, rejected):
+            what = f"{rejected}; the model takes neither {name} nor {other}: set {name}: null"
+            return RequestRejected(
+                what, status=rejected.status, code=rejected.code, parameter=rejected.parameter
+            )
+    return rejected
 
 
 def _is_refused(name: str, rejected: RequestRejected) -> bool:

@@ -89,7 +89,7 @@ def _check_places(text: str, path: Path, once: Collection[str], optional: Collec
         if match[1] not in known:
             raise PluginError(f"unknown place {match[0]}", where=where, fix=suggestion(match[1], known))
         if match[1] in seen and match[1] in once:
-            raise PluginError(f"{match[0]} stands there twice", where=where, fix="show each text once")
+            raise PluginError(f"{match[0]} occurs twice", where=where, fix="show each text once")
         seen.add(match[1])
     if missing := [name for name in once if name not in seen]:
         what = f"the prompt has no place {{{missing[0]}}}"

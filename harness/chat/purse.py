@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from harness.errors import BudgetExhausted
 from harness.ledger import Account
 
 LOOK_AGAIN_SECONDS = 1.0
-"""Another process may spend from the same account, and nobody would tell this one."""
+"""Another process may spend from the same account without this one knowing."""
 
 
 class Purse:
@@ -54,4 +55,6 @@ class Purse:
 
 def _exact(usd: float) -> str:
     """Dollars to the cent, or to two significant digits below."""
-    return f"{usd:,.2f}" if usd >= 0.01 or usd == 0 else f"{usd:.2g}"
+    if usd >= 0.01 or usd <= 0:
+        return f"{usd:,.2f}"
+    return f"{usd:.{1 - math.floor(math.log10(usd))}f}"

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.errors import StageError
-from harness.fences import well_formed
+from harness.text import well_formed
+from harness.validity import is_tokens
+
+LONGEST_INTEGER = 300
+"""Digits of an integer that a float can still hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,34 @@ class Tokens:
 
 
 def tokens_used(body: Mapping[str, Any]) -> Tokens | None:
-    """The usage that a completion reports; None where it reports none."""
+    """The usage that a completion reports; None where it reports none, or one that cannot be."""
     usage = body.get("usage")
-    if not isinstance(usage, Mapping) or not usage.get("prompt_tokens"):
+    if not isinstance(usage, Mapping):
         return None
-    details = usage.get("prompt_tokens_details") or {}
-    cached = int(details.get("cached_tokens") or 0)
-    return Tokens(int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0), cached)
+    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    if not prompt or completion is None:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    return Tokens(prompt, completion, cached or 0)
+
+
+def _count(value: Any) -> int | None:
+    """A count of tokens, 0 where there is none; None for what cannot be one."""
+    if value is None:
+        return 0
+    if isinstance(value, float) and value.is_integer():  # infinity is none
+        value = int(value)
+    return value if is_tokens(value) else None
+
+
+def read_json(text: str) -> Any:
+    """A server's JSON; a number of more digits than Python reads at once is infinite."""
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 
 
 def tokens_expected(request: Mapping[str, Any], longest_reply: int) -> Tokens:

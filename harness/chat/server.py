@@ -13,7 +13,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from harness.chat.client import REACH_SECONDS, Client, Trouble
-from harness.chat.parameters import adjusted, learned
+from harness.chat.notes import ModelNotes
+from harness.chat.options import SERVER_OPTIONS
+from harness.chat.parameters import adjust, adjustments_after, advised
 from harness.chat.prices import FREE, Price, listed_price, read_price
 from harness.chat.purse import Purse
 from harness.chat.replies import (
@@ -21,16 +23,19 @@ from harness.chat.replies import (
     Reply,
     RequestRejected,
     Tokens,
+    read_json,
     read_reply,
     tokens_expected,
     tokens_used,
 )
 from harness.chat.throttle import Throttle
 from harness.errors import PluginError
-from harness.fences import well_formed
 from harness.ledger import Account
 from harness.store import digest
+from harness.text import well_formed
+from harness.validity import is_cost
 
+REDIRECTS = (301, 302, 303, 307, 308)
 LONGEST_REPLY = 1024
 """Tokens that a reply is expected to have at most where the request does not say."""
 
@@ -38,7 +43,8 @@ LONGEST_REPLY = 1024
 class ChatServer:
     """The server at `base_url`; None is the one that OPENAI_BASE_URL names, or OpenAI itself.
 
-    `timeout` is in seconds; `max_retries` counts attempts after a timeout, a lost connection, 408, 409, 429,
+    `timeout` is in seconds and for a request as a whole, from the connection to the reply's last byte;
+    `max_retries` counts attempts after a timeout, a lost connection, 408, 409, 429,
     5xx or an answer that is no completion. Waits double from 0.5 to 30 seconds; a Retry-After of up to ten
     minutes is obeyed by all threads. `concurrency` requests are in flight at most, fewer while the server
     says that it has too much to do. `price` is in USD per million tokens.
@@ -66,17 +72,18 @@ class ChatServer:
         self._price = None if price is None else read_price(price, self.client.host)
         self._account: Account | None = None
         self._purse: Purse | None = None
-        self._notes: dict[str, str] = {}
+        self.notes = ModelNotes(self.client.name)
+
+    @classmethod
+    def of(cls, plugin: Any) -> ChatServer:
+        """The server that a plugin's options describe, those of SERVER_OPTIONS that it has."""
+        options = {name: getattr(plugin, name, default) for name, (default, _) in SERVER_OPTIONS.items()}
+        return cls(**options)
 
     @property
     def name(self) -> str:
         """The server's address, without a password that may stand in it."""
         return self.client.name
-
-    @property
-    def url(self) -> str:
-        """The server's address as it is asked."""
-        return self.client.url
 
     @property
     def account(self) -> Account | None:
@@ -93,7 +100,7 @@ class ChatServer:
         A server that does not list its models has answered all the same.
         """
         answer = self.client.once(lambda client: client.models.with_raw_response.list(), REACH_SECONDS)
-        if isinstance(answer, Trouble) and answer.status in (None, 401, 403, 500, 502, 503, 504):
+        if isinstance(answer, Trouble) and answer.status in (None, *REDIRECTS, 401, 403, 500, 502, 503, 504):
             raise self.client.failure(answer)
 
     def redacted(self, text: str) -> str:
@@ -103,6 +110,7 @@ class ChatServer:
     def lend(self, account: Account) -> None:
         """From now on replies are kept in this ledger, nothing is asked twice, and the budget is held."""
         self._account, self._purse = account, Purse(account)
+        self.notes.ledger = account.ledger
 
     def complete(self, request: Mapping[str, Any], *, sample: int = 0) -> Reply:
         """The server's reply to the body of a request: from the ledger if it is there, else asked for.
@@ -115,24 +123,31 @@ class ChatServer:
         if account is None:
             body = self._answer(request)
             return read_reply(body, cost_usd=self.cost(request, body))
-        key = self.key(request, sample)
-        known = self.known(request, sample)
-        if known is not None:
+        key = self.reply_key(request, sample)
+        if (known := self._kept(request, key)) is not None:
             return known
         with account.ledger.claim(key):
-            return self.known(request, sample) or self._bought(request, key)
+            return self._kept(request, key) or self._bought(request, key)
 
-    def key(self, request: Mapping[str, Any], sample: int = 0) -> str:
+    def reply_key(self, request: Mapping[str, Any], sample: int = 0) -> str:
         """What a reply is kept under: it says all that the reply depends on."""
         return digest([self.name, request, sample])
 
     def known(self, request: Mapping[str, Any], sample: int = 0) -> Reply | None:
         """The reply in the ledger, or None."""
-        kept = self._account.ledger.reply(self.key(request, sample)) if self._account else None
-        if kept is None:
+        return self._kept(request, self.reply_key(request, sample)) if self._account else None
+
+    def _kept(self, request: Mapping[str, Any], key: str) -> Reply | None:
+        account = self._account
+        kept = account.ledger.reply(key) if account else None
+        if account is None or kept is None:
             return None
-        body, usd = kept["completion"], kept["cost_usd"]
-        return read_reply(body, cost_usd=self.cost(request, body) if usd is None else usd, from_ledger=True)
+        try:
+            body, usd = kept["completion"], kept["cost_usd"]
+            paid = usd if is_cost(usd) else self.cost(request, body)
+            return read_reply(body, cost_usd=paid, from_ledger=True)
+        except NO_REPLY:
+            raise account.ledger.broken(f"the entry {key} is no chat completion") from None
 
     def keep(
         self,
@@ -152,12 +167,12 @@ class ChatServer:
         ledger = self._account.ledger
         with ledger.transaction():
             kept = ledger.add_reply(key, {"completion": body, "cost_usd": usd})
-            ledger.spend(
-                account or self._account.name,
+            self._account.spend(
                 key,
                 usd=usd,
                 prompt_tokens=tokens.prompt,
                 completion_tokens=tokens.completion,
+                payer=account,
             )
         return read_reply(kept["completion"], cost_usd=usd)
 
@@ -190,35 +205,22 @@ class ChatServer:
         price = self.price_of(str(request.get("model")))
         return None if price is None else price.cost(tokens_expected(request, LONGEST_REPLY), batch=batch)
 
-    def capability(self, model: str) -> str | None:
-        """The channel that was remembered for a model, or None."""
-        return self._note("capability", model)
-
-    def remember_capability(self, model: str, channel: str) -> None:
-        """Remember by which channel a model gives its verdict: in the ledger, if one was lent."""
-        self._set_note("capability", model, channel)
-
-    def adjustments(self, model: str) -> dict[str, str | None]:
-        """Parameters that the model refuses -> the name it takes instead, or None where it is left out."""
-        adjusted: dict[str, str | None] = json.loads(self._note("parameters", model) or "{}")
-        return adjusted
-
     def adjusted(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The request as its model takes it, and as UTF-8 can hold it."""
-        return _encodable(adjusted(request, self.adjustments(str(request.get("model")))))
+        return _encodable(adjust(request, self.notes.adjustments(str(request.get("model")))))
 
     def learn(self, request: Mapping[str, Any], rejected: RequestRejected) -> bool:
-        """Whether a rejection says which parameter to rename or leave out; remembered for the model."""
+        """Whether a rejection names a parameter to rename or leave out; remembered for the model."""
         model = str(request.get("model"))
-        adjustments = learned(request, self.adjustments(model), rejected)
+        adjustments = adjustments_after(rejected, request, self.notes.adjustments(model))
         if adjustments is not None:
-            self._set_note("parameters", model, json.dumps(adjustments))
+            self.notes.set_adjustments(model, adjustments)
         return adjustments is not None
 
     def read_completion(self, text: str) -> dict[str, Any] | Trouble:
         """The JSON of a chat completion, without the key; a Trouble where the text is none."""
         try:
-            body = json.loads(text)
+            body = read_json(text)
             written = json.dumps(body)
             if (clean := self.redacted(written)) != written:
                 body = json.loads(clean)
@@ -251,21 +253,9 @@ class ChatServer:
             except RequestRejected as rejected:
                 # Another thread may have learnt the same while this request was on its way.
                 if not self.learn(request, rejected) and self.adjusted(request) == sent:
-                    raise
-
-    def _note(self, kind: str, model: str) -> str | None:
-        key = f"{kind}|{self.name}|{model}"
-        if key not in self._notes and self._account is not None:
-            noted = self._account.ledger.note(key)
-            if noted is not None:
-                self._notes[key] = noted
-        return self._notes.get(key)
-
-    def _set_note(self, kind: str, model: str, text: str) -> None:
-        key = f"{kind}|{self.name}|{model}"
-        self._notes[key] = text
-        if self._account is not None:
-            self._account.ledger.set_note(key, text)
+                    raise advised(
+                        rejected, request, self.notes.adjustments(str(request.get("model")))
+                    ) from None
 
 
 def _total(body: Mapping[str, Any]) -> int | None:

@@ -7,7 +7,6 @@ text that is nothing but JSON. The first channel that a server takes is remember
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,9 +14,9 @@ from typing import Any, Literal
 from harness.chat.forms import CHANNELS, Channel, Form, Unusable
 from harness.chat.replies import Reply, RequestRefused, RequestRejected, Tokens, tokens_expected
 from harness.chat.server import ChatServer
-from harness.fences import well_formed
 from harness.protocols import Usage
-from harness.records import Choice, Fault, Verdict, from_json, to_json
+from harness.records import Choice, Fault, Verdict, from_json, to_json, total_cost
+from harness.text import well_formed
 
 REPLY_TOKENS = 150
 """A few sentences and a choice, as replies are on average."""
@@ -77,7 +76,7 @@ def ask(
     """The form, filled in by the model of `request` (its `model`, `messages` and sampling).
 
     A reply that is not the form is asked for once more, its fault named. `sample` above 0 asks again what was
-    asked before. StageError if the server fails; nothing a model says raises.
+    asked before. StageError if the server fails; no reply of a model raises.
     """
     replies: list[Reply] = []
     said: list[Said] = []
@@ -164,13 +163,13 @@ def _complete(
                 raise
             continue
         if used != chosen:
-            server.remember_capability(request["model"], used)
+            server.notes.set_channel(request["model"], used)
         return reply, used
     raise AssertionError("nothing is below a plain text")
 
 
 def _chosen(server: ChatServer, request: Mapping[str, Any], channel: str) -> Channel:
-    known = server.capability(request["model"]) if channel == "auto" else channel
+    known = server.notes.channel(request["model"]) if channel == "auto" else channel
     return next((each for each in CHANNELS if each == known), CHANNELS[0])
 
 
@@ -193,7 +192,6 @@ def _outcome(
     values: Mapping[str, Any] | None = None,
     unusable: Unusable | None = None,
 ) -> Outcome:
-    costs = [reply.cost_usd for reply in replies]
     return Outcome(
         values,
         json.dumps(to_json(said), ensure_ascii=False),
@@ -201,7 +199,7 @@ def _outcome(
         str(unusable or ""),
         sum(reply.prompt_tokens for reply in replies),
         sum(reply.completion_tokens for reply in replies),
-        None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+        total_cost(reply.cost_usd for reply in replies),
     )
 
 

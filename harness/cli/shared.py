@@ -80,25 +80,34 @@ def compiled(path: Path, overrides: tuple[str, ...], store_folder: Path) -> Plan
 
 def execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:
     """Run the plan; Ctrl-C lets the workers write a checkpoint and says how to go on."""
-    from harness.executors.local import LocalExecutor
+    from harness.executors.local import GRACE_SECONDS, LocalExecutor
     from harness.progress import display
     from harness.run import execute as run_steps
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     executor = LocalExecutor()
     try:
-        todo = [step for step in planned.chosen(stages) if not planned.store.has(step.key)]
+        todo = [step for step in planned.of_stages(stages) if not planned.store.has(step.key)]
         checked = any(step.stage == "train" for step in todo)
         ranked = bool(todo) and stages is None
         with display(len(todo) + checked + ranked) as shown:
             return run_steps(planned, executor, shown, stages)
     except KeyboardInterrupt:
-        click.echo("stopping: running steps write a checkpoint first", err=True)
+        what = "running steps write a checkpoint first, or wait for what they have asked servers for"
+        click.echo(f"stopping: {what}, {GRACE_SECONDS:.0f} s at most", err=True)
         executor.shutdown()
-        click.echo("stopped; nothing is lost: the same command goes on from here", err=True)
+        click.echo(_stopped(executor.killed), err=True)
         sys.exit(INTERRUPTED)
     finally:
         executor.shutdown()
+
+
+def _stopped(killed: int) -> str:
+    """What is left behind; `killed` steps did not end in time."""
+    if not killed:
+        return "stopped; nothing is lost: the same command goes on from here"
+    lost = f"{killed} step{'s' * (killed > 1)} did not end in time: what was in flight is done or asked anew"
+    return f"stopped; the same command goes on from here, but {lost}"
 
 
 def print_board(folder: Path) -> None:

@@ -16,7 +16,7 @@ space, and system messages count where the file has any.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data import sources
@@ -27,6 +27,7 @@ from harness.data.sources import SourceSpec
 from harness.data.textfiles import Row, Table
 from harness.errors import DataError
 from harness.records import Completion, Example, Messages, Prediction, from_json
+from harness.text import well_formed
 
 ANSWERS = ("output", "answer", "completion", "response")
 PROMPTS = {
@@ -109,7 +110,8 @@ def _format(names: Iterable[str], table: Table) -> str:
 def _answer(row: Row, kind: str, column: str | None, place: str) -> Answer:
     if kind == "predictions":
         prediction = from_json(Prediction, {"example": row["example"], "completion": row["completion"]})
-        return Answer(place, prediction.example.id, prediction.example.prompt, prediction.completion)
+        completion = _writable(prediction.completion)
+        return Answer(place, prediction.example.id, prediction.example.prompt, completion)
     own = None if row.get("id") is None else str(row["id"])
     if kind == "id" and own is None:
         raise Unusable("there is no id")
@@ -123,7 +125,13 @@ def _answer(row: Row, kind: str, column: str | None, place: str) -> Answer:
     if text is not None and not isinstance(text, str):
         raise Unusable(f"{column} is not a string")
     error = f"{MISSING}: the file has null for an answer" if text is None else None
-    return Answer(place, own, prompt, Completion(text, error=error))
+    return Answer(place, own, prompt, _writable(Completion(text, error=error)))
+
+
+def _writable(completion: Completion) -> Completion:
+    """The completion without lone surrogates, which JSON can spell and no UTF-8 file can hold."""
+    text, error = (None if one is None else well_formed(one) for one in (completion.text, completion.error))
+    return replace(completion, text=text, error=error)
 
 
 def _turns(row: Row, kind: str) -> Messages:

@@ -1,7 +1,7 @@
 """json, jsonl and csv with the standard library alone, so that an error names its line.
 
-`load` is the only entrance. With `limit`, only the head of a file is read: enough to know its columns,
-for files too large to parse before work starts.
+`load` is the entrance for a file, `parse` for the bytes of one. With `limit`, only the head of a file is
+read: enough to know its columns, for files too large to parse before work starts.
 """
 
 from __future__ import annotations
@@ -46,23 +46,32 @@ def load(path: Path, where: str, *, limit: int | None = None) -> Table:
 
     `where` is the file's name in errors. DataError if it cannot be read, is malformed or has no rows.
     """
-    text, torn = _decode(path, where, limit)
-    if not text.strip():
-        raise DataError("is empty", where=where, fix="give a file with at least one row")
-    table = PARSERS[path.suffix.lower()](text, where, torn)
-    if not table.rows and table.whole:
-        raise DataError("has no rows", where=where, fix="give a file with at least one row")
-    return table
-
-
-def _decode(path: Path, where: str, limit: int | None) -> tuple[str, bool]:
-    """The text of a UTF-8 file without its byte order mark, and whether `limit` cut it."""
     try:
         with path.open("rb") as file:
             raw = file.read() if limit is None else file.read(limit)
             torn = limit is not None and bool(file.read(1))
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=where) from error
+    return parse(raw, where, path.suffix.lower(), torn=torn)
+
+
+def parse(raw: bytes, where: str, suffix: str = "", *, torn: bool = False) -> Table:
+    """All rows of a file's bytes, or those that lie wholly in them where they are `torn` off.
+
+    Without a suffix the first character says whether it is JSON, JSON lines or CSV. DataError as for `load`.
+    """
+    text = _decode(raw, where, torn)
+    if not text.strip():
+        raise DataError("is empty", where=where, fix="give a file with at least one row")
+    suffix = suffix or {"[": ".json", "{": ".jsonl"}.get(text.lstrip()[:1], ".csv")
+    table = PARSERS[suffix](text, where, torn)
+    if not table.rows and table.whole:
+        raise DataError("has no rows", where=where, fix="give a file with at least one row")
+    return table
+
+
+def _decode(raw: bytes, where: str, torn: bool) -> str:
+    """UTF-8 as text, without its byte order mark."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError("is UTF-16, not UTF-8", where=where, fix="save it as UTF-8")
     try:
@@ -72,7 +81,7 @@ def _decode(path: Path, where: str, limit: int | None) -> tuple[str, bool]:
         line = raw.count(b"\n", 0, error.start) + 1
         what = f"not UTF-8 (byte 0x{raw[error.start]:02x})"
         raise DataError(what, where=f"{where}:{line}", fix="save it as UTF-8") from error
-    return text.removeprefix("\ufeff"), torn
+    return text.removeprefix("\ufeff")
 
 
 def _parse_json(text: str, where: str, torn: bool) -> Table:
@@ -196,7 +205,7 @@ def _check_header(header: list[str], where: str) -> None:
     place = f"{where}:1"
     for name in header:
         if header.count(name) > 1:
-            raise DataError(f"column '{name}' stands twice in the header", where=place, fix="rename one")
+            raise DataError(f"column '{name}' occurs twice in the header", where=place, fix="rename one")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise DataError("the columns are not separated by commas", where=place, fix="save with commas")
 

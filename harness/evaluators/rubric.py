@@ -7,9 +7,7 @@ comparisons, and what one model calls a 7 another calls a 5: compare within one 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,8 +16,10 @@ import numpy as np
 
 from harness.chat import ChatServer
 from harness.chat.forms import TEXT, Form
+from harness.chat.options import server_option
 from harness.chat.prompts import Prompt, read_prompt, read_words
-from harness.chat.structured import ask, expected_usage
+from harness.chat.structured import Outcome, ask, expected_usage
+from harness.concurrently import concurrently
 from harness.errors import PluginError
 from harness.fences import fence, nonce, transcript
 from harness.protocols import FloatArray, Usage, option
@@ -49,7 +49,7 @@ class Rubric:
     """
 
     model: str = option("gpt-4o-2024-08-06", help="the model that grades; a dated id does not change unseen")
-    base_url: str | None = option(None, help="the server; null: OPENAI_BASE_URL, or OpenAI itself")
+    base_url: str | None = server_option("base_url")
     criteria: str = option(CRITERIA, help="what is graded, in words")
     criteria_file: Path | None = option(  # noqa: RUF009 - a dataclass field, whatever it is annotated with
         None, help="a text file with the criteria, instead of `criteria`"
@@ -64,23 +64,18 @@ class Rubric:
     temperature: float | None = option(0.0, help="sampling temperature; null: not sent")
     seed: int | None = option(0, help="sampling seed, which some servers honour; null: not sent")
     max_tokens: int | None = option(1024, help="the longest reply, in tokens; null: not sent")
-    timeout: float = option(60.0, help="seconds to wait for a reply", changes_result=False)
-    max_retries: int = option(
-        8, help="retries after a timeout, a lost connection, 408, 409, 429 or 5xx", changes_result=False
-    )
-    concurrency: int = option(8, help="requests in flight at once, at most", changes_result=False)
-    requests_per_minute: int | None = option(None, help="requests a minute, at most", changes_result=False)
-    tokens_per_minute: int | None = option(None, help="tokens a minute, at most", changes_result=False)
-    price: Mapping[str, float] | None = option(
-        None,
-        help="USD per million tokens, {input: 2.5, output: 10}; null: by the table",
-        changes_result=False,
-    )
+    timeout: float = server_option("timeout")
+    max_retries: int = server_option("max_retries")
+    concurrency: int = server_option("concurrency")
+    requests_per_minute: int | None = server_option("requests_per_minute")
+    tokens_per_minute: int | None = server_option("tokens_per_minute")
+    price: Mapping[str, float] | None = server_option("price")
 
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = ""
 
     server: ChatServer = field(init=False, repr=False, compare=False)
+    failures: list[tuple[str, str]] = field(default_factory=list, init=False, repr=False, compare=False)
     _prompt: Prompt = field(init=False, repr=False, compare=False)
     _criteria: str = field(init=False, repr=False, compare=False)
 
@@ -89,16 +84,7 @@ class Rubric:
         prompt = read_prompt(self.prompt or PROMPT, once=once, optional=("nonce", "reference"))
         object.__setattr__(self, "_prompt", prompt)
         object.__setattr__(self, "_criteria", _read(self.criteria_file) or self.criteria)
-        server = ChatServer(
-            self.base_url,
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-            concurrency=self.concurrency,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            price=self.price,
-        )
-        object.__setattr__(self, "server", server)
+        object.__setattr__(self, "server", ChatServer.of(self))
 
     def preflight(self) -> None:
         """PluginError where the server needs a key and there is none."""
@@ -113,16 +99,25 @@ class Rubric:
         return f"prompt:{self._wording}|server:{self.server.name}"
 
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:
-        """One request for each prompt with its answer; StageError if the server fails."""
+        """One request for each prompt with its answer; StageError if the server fails.
+
+        `failures` then holds the answers that were graded in vain.
+        """
+        self.failures.clear()
         rows = np.full((len(predictions), 2), np.nan)
         places: dict[str, list[int]] = {}
         for index, prediction in enumerate(predictions):
             if prediction.completion.text is not None:
                 places.setdefault(_key(prediction), []).append(index)
-        grades = self._grades([predictions[indices[0]] for indices in places.values()])
-        for indices, grade in zip(places.values(), grades, strict=True):
-            if grade is not None:
-                rows[indices] = grade, 1.0
+
+        def graded(indices: list[int]) -> tuple[list[int], Outcome]:
+            return indices, self._ask(predictions[indices[0]])
+
+        for indices, outcome in concurrently(graded, places.values(), self.concurrency, name="rubric"):
+            if outcome.values is not None:
+                rows[indices] = int(outcome.values["grade"]), 1.0
+            else:
+                self.failures.extend([(outcome.fault, outcome.reason)] * len(indices))
         return rows
 
     def score(self, totals: FloatArray) -> FloatArray:
@@ -142,26 +137,9 @@ class Rubric:
     def _wording(self) -> str:
         return digest([self._prompt.digest, FORM.wording])[:12]
 
-    def _grades(self, predictions: Sequence[Prediction]) -> list[int | None]:
-        """The grades, in order; the first error ends it, and no further request is made."""
-        failed = threading.Event()
-
-        def graded(prediction: Prediction) -> int | None:
-            if failed.is_set():
-                return None
-            try:
-                return self._grade(prediction)
-            except BaseException:
-                failed.set()
-                raise
-
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="rubric") as pool:
-            return list(pool.map(graded, predictions))
-
-    def _grade(self, prediction: Prediction) -> int | None:
+    def _ask(self, prediction: Prediction) -> Outcome:
         request = self._request(prediction.example, prediction.completion.text or "")
-        outcome = ask(self.server, FORM, request, channel=self.channel)
-        return None if outcome.values is None else int(outcome.values["grade"])
+        return ask(self.server, FORM, request, channel=self.channel)
 
     def _request(self, example: Example, answer: str) -> dict[str, Any]:
         mark = nonce(example.prompt, example.reference, answer)

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from multiprocessing.connection import Connection, wait
@@ -21,7 +22,7 @@ WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 """Threads that wait for one another sleep: where cores are shared, spinning ones slow each other tenfold."""
 PRELOAD = ["torch", "transformers", "harness.worker"]
 GRACE_SECONDS = 20.0
-"""How long a worker that is asked to stop may take to write its checkpoint."""
+"""How long a worker that is asked to stop may take to write its checkpoint, or to be answered."""
 
 
 class LocalExecutor(Executor):
@@ -33,6 +34,7 @@ class LocalExecutor(Executor):
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         self._processes: set[Any] = set()
+        self.killed = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call `fn` for its effect in a worker; what it returns stays there.
@@ -63,14 +65,19 @@ class LocalExecutor(Executor):
             future.set_exception(error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
-        """Ask running workers to stop, give them time for a checkpoint, then end them; it always waits."""
+        """Ask running workers to stop, give them time for what they began, then end them; it always waits.
+
+        `killed` counts those that were ended.
+        """
         running = list(self._processes)
         for process in running:
             process.terminate()
+        end = time.monotonic() + GRACE_SECONDS
         for process in running:
-            process.join(GRACE_SECONDS)
+            process.join(max(0.0, end - time.monotonic()))
             if process.is_alive():
                 process.kill()
+                self.killed += 1
 
 
 def _work(sender: Connection, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:

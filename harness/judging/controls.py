@@ -1,4 +1,4 @@
-"""The noise floor: what a judge says of identical answers, and of a pair that it is asked about again."""
+"""The noise floor: verdicts on identical answers, and on a pair that is asked about again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 def controls(verdicts: Verdicts) -> Json:
-    """Counts: of identical answers, what was said; of repeated questions, whether the same was said again.
+    """Counts: verdicts on identical answers; repeated questions, by whether the verdict was the same.
 
     A repeat whose original is not in the table, or of which either is unparsed, is counted as neither.
     """

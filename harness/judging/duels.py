@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.judging.table import BoolArray, IntArray, Verdicts
-from harness.protocols import FloatArray
+from harness.judging.table import Verdicts
+from harness.protocols import BoolArray, FloatArray, IntArray
 from harness.stats.pairwise import FIRST, SECOND
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -24,7 +24,8 @@ class Duels:
     `pairs` is (P, 2): players a and b. `pair`, `seed` and `prompt` are (M,): which pair it is of, and where.
     The others are (2, M): where a stood first, and where b did. `won` is 1 where the verdict is for a, -1
     where it is for b, 0 for a tie and where there is none; `worth` is what it is worth to a, NaN where there
-    is none; `asked` says whether the judge was asked. `once` holds where the order means nothing.
+    is none; `asked` says whether there is a judgment. `settled` (M,) says where it is no word of the judge:
+    the answers are identical. `once` holds where the order means nothing.
     """
 
     pairs: IntArray
@@ -34,6 +35,7 @@ class Duels:
     won: npt.NDArray[np.int8]
     worth: FloatArray
     asked: BoolArray
+    settled: BoolArray
     once: bool = False
 
     def turned(self) -> Duels:
@@ -54,6 +56,7 @@ class Duels:
             won=self.won[:, kept],
             worth=self.worth[:, kept],
             asked=self.asked[:, kept],
+            settled=self.settled[kept],
         )
 
     def of(self, player: int) -> Duels:
@@ -104,9 +107,34 @@ class Duels:
         return np.where(needs_both, np.nan, mean)
 
     @property
+    def unread(self) -> BoolArray:
+        """(2, M): whether the judge was asked and there is no verdict."""
+        return self.asked & ~self.parsed
+
+    def with_unread(self, worth: float) -> Duels:
+        """The same had all that could not be read been worth so much to a."""
+        return replace(self, worth=np.where(self.unread, worth, self.worth))
+
+    @property
+    def by_position(self) -> Duels:
+        """The same by a judge who always takes the first; all even where there is none."""
+        first = np.where(self.settled | self.once, 0.5, np.array([[1.0], [0.0]]))
+        return replace(self, worth=np.where(self.parsed, first, np.nan))
+
+    @property
     def judged(self) -> BoolArray:
         """(M,): whether there is an average."""
         return ~np.isnan(self.average)
+
+    @cached_property
+    def lead(self) -> npt.NDArray[np.int8]:
+        """(M,): 1 where the choices are for a, -1 where they are for b, 0 where neither; see `judged`.
+
+        Of two orders both must be for the same player: what flips with the order is for nobody.
+        """
+        either = np.where(self.parsed[0], self.won[0], self.won[1])
+        both = self.parsed[0] & self.parsed[1]
+        return np.where(both & (self.won[0] != self.won[1]), np.int8(0), either)
 
 
 def mean_by_group(values: FloatArray, group: IntArray, groups: int) -> FloatArray:
@@ -118,7 +146,7 @@ def mean_by_group(values: FloatArray, group: IntArray, groups: int) -> FloatArra
 
 
 def lay_out(verdicts: Verdicts) -> Duels:
-    """All comparisons of a table (controls left out); of judgments of the same place the first stands."""
+    """All comparisons of a table (controls left out); of several judgments in one place the first is kept."""
     table = verdicts.comparisons
     k, n = len(table.players), max(len(table.examples), 1)
     low, high = np.minimum(table.first, table.second), np.maximum(table.first, table.second)
@@ -137,12 +165,13 @@ def lay_out(verdicts: Verdicts) -> Duels:
         won=_spread(np.where(turned, -won, won).astype(np.int8), place, len(duels), 0),
         worth=_spread(worth, place, len(duels), np.nan),
         asked=_spread(np.ones(len(table), dtype=np.bool_), place, len(duels), False),
+        settled=np.logical_or(*_spread(table.settled, place, len(duels), False)),
         once=verdicts.symmetric,
     )
 
 
 def _spread(values: npt.NDArray[Scalar], place: IntArray, duels: int, empty: float) -> npt.NDArray[Scalar]:
-    """(2, duels): the values at their places, `empty` elsewhere; the first of several in one place stands."""
+    """(2, duels): the values at their places, `empty` elsewhere; the first of several in a place is kept."""
     cells = np.full(2 * duels, empty, dtype=values.dtype)
     cells[place[::-1]] = values[::-1]
     return cells.reshape(2, duels)

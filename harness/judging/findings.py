@@ -1,144 +1,158 @@
-"""What an analysis of verdicts says, in plain sentences, each made from the figures it cites."""
+"""What an analysis of one judge's verdicts says, in plain sentences, each made from the figures it cites.
+
+Whoever speaks of an analysis takes its sentences from here: `findings` is all there is to say of one alone,
+`remarks` and `cautions` what stands beside others on a board.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.judging.pairs import ALPHA, FIELD, NO_DIFFERENCE
-from harness.judging.panels import EVEN
+from harness.judging.leading import is_read, neighbours, opponent_of, rated, reservations, standing
+from harness.judging.table import UNPARSED_LIMIT
+from harness.stats.multiplicity import ALPHA
+from harness.stats.pairwise import RULES
+from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
-_MOST = 5
-"""Pairs that a sentence names, or sentences on pairs."""
+CONSISTENCY_LIMIT = 0.70
+"""Below this share of pairs judged alike in both orders, position weighs too much in the verdicts."""
+CONTROL_LIMIT = 0.10
+"""Above this share of control pairs that went wrong, small differences are noise."""
+_MOSTLY = 0.5
+"""Above this share of flips a judge's verdicts follow the place more than the answers."""
 
 
-def findings(analysis: Json) -> list[str]:
+def findings(judge: str, analysis: Json) -> list[str]:
     """Who leads, who cannot be told apart and what it would take, and how far the judge is to be trusted."""
     return [
-        *_refusal(analysis),
-        *_standing(analysis),
-        *_neighbours(analysis),
-        *_rules(analysis),
-        *_position(analysis),
+        *refusal(judge, analysis),
+        *_settled(analysis),
+        *empty(judge, analysis),
+        *standing(judge, analysis),
+        *reservations(judge, analysis),
+        *neighbours(analysis),
+        *_unbounded(analysis),
+        *_rules(judge, analysis),
+        *_left_out(analysis),
+        *_contradictions(judge, analysis),
+        *_consistency(analysis),
+        *_position(judge, analysis),
+        *_first_logit(judge, analysis),
         *_unparsed(analysis),
-        *_length(analysis),
-        *_controls(analysis),
+        *_length(judge, analysis),
+        *_identical(judge, analysis),
+        *_repeats(judge, analysis),
     ]
 
 
-def ranked(analysis: Json) -> list[str]:
-    """The players that were rated, best first: by ability where there is one, else by win rate."""
-    if analysis["abilities"]:
-        order = [row["player"] for row in analysis["abilities"]]
-        return [name for name in order if name in analysis["rates"]]
-    rated = {name: rate["rules"]["average"]["value"] for name, rate in analysis["rates"].items()}
-    return sorted((name for name in rated if rated[name] is not None), key=lambda name: -rated[name])
+def remarks(judge: str, analysis: Json, *, length: bool = True) -> Iterator[str]:
+    """What is shown to move a judge beside the answers' worth; `length` says whether to speak of that."""
+    controls = analysis["controls"]
+    yield from reservations(judge, analysis)
+    yield from _rules(judge, analysis)
+    yield from _left_out(analysis)
+    yield from _contradictions(judge, analysis)
+    if _shown(analysis["swaps"]["position_p_value"]):
+        yield from _position(judge, analysis)
+    if length and analysis["length"] and _shown(analysis["length"]["p_value"]):
+        yield from _length(judge, analysis)
+    if controls["identical"]["to_first"] + controls["identical"]["to_second"]:
+        yield from _identical(judge, analysis)
+    if controls["repeats"]["changed"]:
+        yield from _repeats(judge, analysis)
 
 
-def interval(estimate: Json, unit: str = "%") -> str:
-    """`54.1% [46.3 – 61.9%]`."""
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None:
-        return fmt.MISSING
-    span = fmt.interval(value, low, high, unit)
-    return f"{fmt.score(value, unit, low, high)} [{span}]" if span else fmt.score(value, unit)
+def cautions(judge: str, analysis: Json) -> Iterator[str]:
+    """What is so far from what it should be that the judge's figures are to be read with care."""
+    identical, repeats = analysis["controls"]["identical"], analysis["controls"]["repeats"]
+    yield from refusal(judge, analysis)
+    yield from _unread(judge, analysis)
+    yield from _inconsistent(judge, analysis)
+    if identical["n"] - identical["ties"] > CONTROL_LIMIT * identical["n"]:
+        yield from (f"{told} So much of the rest is noise too." for told in _identical(judge, analysis))
+    if repeats["changed"] > CONTROL_LIMIT * (repeats["same"] + repeats["changed"]):
+        yield from _repeats(judge, analysis)
 
 
-def led_by(pair: Json) -> Json:
-    """A pair from the side of the one who is ahead by the average."""
-    value = pair["rules"]["average"]["value"]
-    if value is None or value >= EVEN:
-        return pair
-    rules = {rule: _turned(rate) for rule, rate in pair["rules"].items()}
-    verdict = {"a": "b", "b": "a"}.get(pair["verdict"], pair["verdict"])
-    return {**pair, "a": pair["b"], "b": pair["a"], "rules": rules, "verdict": verdict}
-
-
-def _turned(rate: Json) -> Json:
-    if rate["value"] is None:
-        return rate
-    low, high = (None if end is None else 1 - end for end in (rate["high"], rate["low"]))
-    return {**rate, "value": 1 - rate["value"], "low": low, "high": high}
-
-
-def _refusal(analysis: Json) -> Iterator[str]:
+def refusal(judge: str, analysis: Json) -> Iterator[str]:
+    """Why nothing is concluded from the verdicts."""
     if analysis["refused"]:
-        yield f"No ranking: {analysis['refused']}."
+        yield f"Judge {judge} is not believed: {analysis['refused']}."
 
 
-def _standing(analysis: Json) -> Iterator[str]:
-    """The leader, and whom it is shown to beat."""
-    names = ranked(analysis)
-    if analysis["refused"] or not names:
+def empty(judge: str, analysis: Json) -> Iterator[str]:
+    """That there is nothing to learn from the judge, where that is so."""
+    if analysis["ties"] == 1:
+        yield f"{judge} calls every pair that it was asked about a tie: it says nothing."
+    elif not analysis["judgments"] and analysis["identical"]["pairs"]:
+        yield f"{judge} was asked about no pair: in all of them the answers are identical."
+
+
+def _settled(analysis: Json) -> Iterator[str]:
+    pairs, total = (fmt.count(analysis["identical"][key]) for key in ("pairs", "of"))
+    if analysis["identical"]["pairs"]:
+        yield f"{pairs} of {total} pairs were identical answers: a tie, nobody asked."
+
+
+def _shown(p_value: float | None) -> bool:
+    return p_value is not None and p_value < ALPHA
+
+
+def _rules(judge: str, analysis: Json) -> Iterator[str]:
+    """Players that win by one rule of aggregation and lose by another."""
+    opponent = opponent_of(analysis["against"])
+    for name, rate in analysis["rates"].items():
+        values = {rule: rate["rules"][rule]["value"] for rule in RULES}
+        known = {rule: value for rule, value in values.items() if value is not None}
+        if known and min(known.values()) < EVEN < max(known.values()):
+            told = (f"{fmt.share(value)} by {rule.replace('_', ' ')}" for rule, value in known.items())
+            yield (
+                f"By {judge} the rules disagree on {name}: {', '.join(told)}. Whether it beats {opponent} "
+                "depends on how disagreeing orders are counted."
+            )
+
+
+def _unbounded(analysis: Json) -> Iterator[str]:
+    """Ratings to which the verdicts put no end, above or below."""
+    rows = [row for row in analysis["abilities"] or () if row["low"] is None or row["high"] is None]
+    if rows:
+        yield (
+            f"How far {fmt.listed([row['player'] for row in rows])} lie apart in rating is not known: some "
+            "of them always won, always lost or never met the others."
+        )
+
+
+def _contradictions(judge: str, analysis: Json) -> Iterator[str]:
+    if count := analysis["contradictions"]:
+        yield (
+            f"In {fmt.count(count)} of {fmt.count(analysis['judgments'])} verdicts {judge} states a "
+            "preference that contradicts its choice; the average goes by the preference, the other rules by "
+            "the choice."
+        )
+
+
+def _left_out(analysis: Json) -> Iterator[str]:
+    """Pairs of answers that the other order is missing of, beside such that have both."""
+    count, pairs = analysis["swaps"]["one_order"], analysis["swaps"]["pairs"]
+    if count:
+        yield (
+            f"{fmt.count(count)} pairs of answers were judged in one order only; they are left out, as "
+            f"{fmt.count(pairs)} of the same players were judged in both."
+        )
+
+
+def _consistency(analysis: Json) -> Iterator[str]:
+    swaps = analysis["swaps"]
+    if not analysis["judgments"]:
         return
-    yield _best(names[0], analysis["rates"][names[0]])
-    beaten = _beaten(analysis, names[0])
-    alike = [name for name in names[1:] if name not in beaten]
-    if len(names) > 1 and not alike:
-        yield f"{names[0]} is ahead of every other player."
-    elif alike:
-        yield f"{_listed(alike)} cannot be told apart from {names[0]}: the order among them may be chance."
-
-
-def _best(name: str, rate: Json) -> str:
-    average = rate["rules"]["average"]
-    opponent = "all others" if rate["against"] == FIELD else rate["against"]
-    wins = f"wins {interval(average)}"
-    told = f"{name} {wins} against {opponent}, the most of all"
-    if average["value"] < EVEN:
-        told = f"Nobody wins half against {opponent}: {name}, the nearest, {wins}"
-    p_value = fmt.p_value(rate["p_adjusted"]) or "p unknown"
-    return f"{told}, n = {fmt.count(average['n'])} prompts, {p_value} after Holm's correction."
-
-
-def _beaten(analysis: Json, name: str) -> set[str]:
-    rows = [*analysis["pairs"], *analysis["differences"]]
-    won = {(row["a"], row["b"]) for row in rows if row["verdict"] == "a"}
-    won |= {(row["b"], row["a"]) for row in rows if row["verdict"] == "b"}
-    return {loser for winner, loser in won if winner == name}
-
-
-def _neighbours(analysis: Json) -> Iterator[str]:
-    """What it would take to separate those who stand next to each other, where they met."""
-    names = ranked(analysis)
-    if analysis["refused"]:
-        return
-    met = {frozenset((pair["a"], pair["b"])): led_by(pair) for pair in analysis["pairs"]}
-    beside = [met.get(frozenset(names[i : i + 2])) for i in range(len(names) - 1)]
-    alike = [pair for pair in beside if pair and pair["n"] and pair["verdict"] == NO_DIFFERENCE]
-    for pair in alike[:_MOST]:
-        average, needed = pair["rules"]["average"], pair["prompts_needed"]
-        told = f"{pair['a']} wins {interval(average)}, n = {fmt.count(average['n'])}"
-        if needed and needed > pair["n"]:
-            more = fmt.count(_rounded(needed - pair["n"]))
-            told += f"; about {more} more prompts would show a difference of that size"
-        yield f"{pair['a']} and {pair['b']} cannot be told apart: {told}."
-
-
-def _rounded(count: float) -> float:
-    """Two significant digits: more would be a promise."""
-    scale = 10.0 ** max(len(str(int(count))) - 2, 0)
-    return round(count / scale) * scale
-
-
-def _rules(analysis: Json) -> Iterator[str]:
-    """Where the rule of aggregation decides who wins."""
-    split = []
-    for pair in analysis["pairs"]:
-        values = [rule["value"] for rule in pair["rules"].values() if rule["value"] is not None]
-        if values and min(values) < EVEN < max(values):
-            split.append(f"{pair['a']} and {pair['b']}")
-    if split:
-        shown = _listed(split if len(split) <= _MOST else [*split[:_MOST], f"{len(split) - _MOST} more"])
-        yield f"Who is ahead depends on the rule of aggregation between {shown}: such a lead is none."
-
-
-def _position(analysis: Json) -> Iterator[str]:
-    yield _once(analysis) if analysis["swaps"]["consistency"] is None else _flips(analysis["swaps"])
-    if analysis["position"]:
-        yield f"Standing first helps by {interval(analysis['position'], '')} in logits (Bradley-Terry)."
+    if swaps["consistency"] is None:
+        yield _once(analysis)
+    else:
+        share, pairs = fmt.share(swaps["consistency"]), fmt.count(swaps["pairs"])
+        yield f"In both orders {share} of {pairs} pairs are judged alike."
 
 
 def _once(analysis: Json) -> str:
@@ -152,15 +166,35 @@ def _once(analysis: Json) -> str:
     )
 
 
-def _flips(swaps: Json) -> str:
-    first, second, p_value = swaps["flips_to_first"], swaps["flips_to_second"], swaps["position_p_value"]
-    liking = f"the judge prefers what stands {'first' if first > second else 'second'}"
-    says = liking if p_value < ALPHA else "no liking for a position is shown"
-    return (
-        f"In both orders {fmt.share(swaps['consistency'])} of {fmt.count(swaps['pairs'])} pairs are judged "
-        f"alike; {fmt.share(first)} flip to the first answer, {fmt.share(second)} to the second: {says} "
-        f"({fmt.p_value(p_value)})."
-    )
+def _position(judge: str, analysis: Json) -> Iterator[str]:
+    swaps = analysis["swaps"]
+    if swaps["consistency"] is not None:
+        moved = _shown(swaps["position_p_value"])
+        yield (
+            (f"The place of an answer moves {judge}: " if moved else f"No place is shown to move {judge}: ")
+            + f"of {fmt.count(swaps['pairs'])} pairs {fmt.share(swaps['flips_to_first'])} flip to whatever "
+            f"stood first and {fmt.share(swaps['flips_to_second'])} to whatever stood second "
+            f"({fmt.p_value(swaps['position_p_value'])} over prompts, {_directions(swaps)})."
+            + (_consequence(swaps) if moved else "")
+        )
+
+
+def _first_logit(judge: str, analysis: Json) -> Iterator[str]:
+    if analysis["position"]:
+        logits = fmt.with_interval(analysis["position"], "")
+        yield f"To {judge} standing first is worth {logits} logits (Bradley-Terry)."
+
+
+def _directions(swaps: Json) -> str:
+    """The prompts that the sign test counts, by the side to which more of their pairs flipped."""
+    first, second = (fmt.count(swaps[f"flipped_to_{side}"]) for side in ("first", "second"))
+    return f"{first} to the first and {second} to the second"
+
+
+def _consequence(swaps: Json) -> str:
+    if swaps["flips_to_first"] + swaps["flips_to_second"] > _MOSTLY:
+        return " Most verdicts follow the place, so that they tell little of the answers."
+    return " Both orders are asked, so that this favours nobody."
 
 
 def _unparsed(analysis: Json) -> Iterator[str]:
@@ -172,31 +206,75 @@ def _unparsed(analysis: Json) -> Iterator[str]:
         )
 
 
-def _length(analysis: Json) -> Iterator[str]:
+def _unread(judge: str, analysis: Json) -> Iterator[str]:
+    shares = {name: rate["unparsed"] or 0.0 for name, rate in analysis["rates"].items() if rate["n"]}
+    above = [f"{name} {fmt.share(share)}" for name, share in shares.items() if share > UNPARSED_LIMIT]
+    if above:
+        yield (
+            f"More than {UNPARSED_LIMIT:.0%} of {judge}'s verdicts could not be read: {', '.join(above)}. "
+            "What is left out is rarely a fair sample, so no conclusion is drawn from the rest."
+        )
+
+
+def _inconsistent(judge: str, analysis: Json) -> Iterator[str]:
+    shares = {name: rate["consistency"] for name, rate in analysis["rates"].items() if rate["n"]}
+    below = [
+        f"{name} {fmt.share(share)}"
+        for name, share in shares.items()
+        if share is not None and share < CONSISTENCY_LIMIT
+    ]
+    if below:
+        yield (
+            f"Fewer than {CONSISTENCY_LIMIT:.0%} of the pairs got the same verdict of {judge} in both "
+            f"orders: {', '.join(below)}. The order of the answers, and not the answers, decided the others."
+        )
+
+
+def _length(judge: str, analysis: Json) -> Iterator[str]:
     length = analysis["length"]
-    if length:
-        shown = {**length, "value": length["longer_wins"]}
-        yield (
-            f"The longer answer wins {interval(shown)}, n = {fmt.count(length['n'])} verdicts, "
-            f"{fmt.p_value(length['p_value'])}; better answers may well be longer."
-        )
+    if not length:
+        return
+    shown = _shown(length["p_value"])
+    way = "longer" if length["longer_wins"] > EVEN else "shorter"
+    span = fmt.with_interval({**length, "value": length["longer_wins"]}, "%")
+    likes = f"{judge} prefers the {way} answer" if shown else f"{judge} is not shown to heed length"
+    n = f"{fmt.count(length['prompts'])} prompts ({fmt.count(length['pairs'])} pairs)"
+    told = f"{likes}: the longer one wins {span}, n = {n}, {fmt.p_value(length['p_value'])}"
+    if shown:
+        told += f"; it may be the better one, or no more than that.{_equally_long(analysis)}"
+    yield told if shown else f"{told}."
 
 
-def _controls(analysis: Json) -> Iterator[str]:
-    identical, repeats = analysis["controls"]["identical"], analysis["controls"]["repeats"]
+def _equally_long(analysis: Json) -> str:
+    """What the leader would win at equal length, where that is known."""
+    believed = {
+        name: value
+        for name, value in rated(analysis).items()
+        if not (analysis["rates"][name]["unparsed"] or 0) > UNPARSED_LIMIT
+    }
+    leader = max(believed, key=lambda name: believed[name], default="")
+    adjusted = (analysis["length_controlled"] or {}).get(leader)
+    if not adjusted or adjusted["value"] is None:
+        return ""
+    return f" At equal length {leader} would win {fmt.with_interval(adjusted, '%')}."
+
+
+def _identical(judge: str, analysis: Json) -> Iterator[str]:
+    identical = analysis["controls"]["identical"]
     if identical["n"]:
-        n, *others = (fmt.count(identical[key]) for key in ("n", "ties", "to_first", "to_second", "unparsed"))
-        ties, first, second, unread = others
-        yield (
-            f"Of {n} pairs of identical answers {ties} are ties, {first} go to the first and {second} to the "
-            f"second answer, {unread} are unparsed: all should tie."
+        n, ties, first, second, unread = (
+            fmt.count(identical[key]) for key in ("n", "ties", "to_first", "to_second", "unparsed")
         )
-    if repeats["same"] + repeats["changed"]:
         yield (
-            f"Asked again, the judge says the same of {fmt.count(repeats['same'])} of "
-            f"{fmt.count(repeats['same'] + repeats['changed'])} pairs."
+            f"Of {n} pairs of identical answers {judge} called {ties} a tie; of {first} it preferred "
+            f"the first, of {second} the second, and {unread} are unparsed."
         )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _repeats(judge: str, analysis: Json) -> Iterator[str]:
+    repeats = analysis["controls"]["repeats"]
+    if told := repeats["same"] + repeats["changed"]:
+        yield (
+            f"Asked again about {fmt.count(told)} pairs, {judge} said the same of "
+            f"{fmt.count(repeats['same'])} and changed its verdict on {fmt.count(repeats['changed'])}."
+        )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import InputError
-from harness.judging.rows import Row, choice_and_control, name, number, quoted, word
+from harness.judging.rows import Row, choice_and_control, contradiction, flag, name, number, quoted, word
 from harness.records import Choice
 
 Json = Mapping[str, Any]
@@ -51,6 +51,9 @@ class Format:
 def read_ours(row: Json, judge: str) -> Iterator[Row]:
     """One judgment; lengths from `first_chars` and `second_chars` or the answers themselves."""
     choice, control, fault = choice_and_control(row, "choice" if "choice" in row else "verdict")
+    preference = number(row, "preference", 0, 1)
+    if found := contradiction(choice, preference, fault):
+        raise InputError(found)
     first, second = name(row, "first"), name(row, "second")
     if first == second and control != "identical":
         raise InputError(f"'first' and 'second' are both {quoted(first)}")
@@ -64,11 +67,13 @@ def read_ours(row: Json, judge: str) -> Iterator[Row]:
         first,
         second,
         choice,
-        number(row, "preference", 0, 1),
+        preference,
         control,
         fault,
         _length(row, "first_chars", "first_answer"),
         _length(row, "second_chars", "second_answer"),
+        ordered=not flag(row, "symmetric"),
+        settled=flag(row, "settled"),
     )
 
 
@@ -141,7 +146,7 @@ def _fastchat_place(row: Json, judge: str) -> tuple[str, str]:
 
 
 def _length(row: Json, length: str, text: str) -> float | None:
-    """Characters, as told or of the answer itself."""
+    """Characters, from the row or counted in the answer."""
     answer = row.get(text)
     return float(len(answer)) if isinstance(answer, str) else number(row, length, 0, math.inf)
 

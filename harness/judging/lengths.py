@@ -13,12 +13,20 @@ Json = dict[str, Any]
 
 
 def longer_wins(verdicts: Verdicts, *, seed: int = 0) -> Json | None:
-    """How often the longer answer is preferred; None where no two lengths are known."""
+    """How often the longer answer is preferred; None where no two lengths are known.
+
+    `n` counts judgments of answers that differ in length, `pairs` such answers, in whatever order.
+    """
     table = _measured(verdicts)
     found = length_preference(table.worth, table.length_first, table.length_second, table.prompt, seed=seed)
     if not found.n:
         return None
+    apart = table.length_first != table.length_second
+    sides = np.sort(np.stack([table.first, table.second]), axis=0)
+    places = np.stack([table.prompt, table.seed, *sides])[:, apart]
     return {
+        "prompts": len(np.unique(places[0])),
+        "pairs": np.unique(places, axis=1).shape[1],
         "longer_wins": found.value,
         "low": found.low,
         "high": found.high,

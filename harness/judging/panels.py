@@ -1,31 +1,30 @@
 """Win rates by three rules with the judge's diagnostics, of many contests at once.
 
 A contest is Duels seen from one side: one pair of players, one player against the field, or all verdicts
-together. What `harness.stats.pairwise.aggregate` says of one pair is said here of every contest. A pair that
-was asked about in one order only has an average, and nothing that would need the other order.
+together. What `harness.stats.pairwise.aggregate` computes for one pair is computed here for every contest. A
+pair that was asked about in one order only has an average, and nothing that would need the other order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.judging.duels import Duels, mean_by_group
-from harness.judging.table import BoolArray, IntArray
-from harness.protocols import FloatArray
+from harness.protocols import BoolArray, FloatArray, IntArray
 from harness.stats.agreement import cohen_kappa
+from harness.stats.pairwise import RULES
 from harness.stats.proportions import binomial_p_value
-from harness.stats.rates import rate
+from harness.stats.rates import EVEN, rate
 
 Json = dict[str, Any]
-RULES = ("average", "tie_on_disagreement", "consistent_only")
-EVEN = 0.5
-"""The worth of a prompt to two equals."""
+Signs = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,47 +85,86 @@ def worths(contest: Duels) -> dict[str, Worths]:
         np.where(contest.complete, tied, np.nan),
         np.where(agree & (contest.won[0] != 0), by_choice, np.nan),
     )
+    return dict(zip(RULES, _by_place(contest, by_rule), strict=True))
+
+
+def average(contest: Duels) -> Worths:
+    """What the prompts are worth by the first of the rules."""
+    (found,) = _by_place(contest, [contest.average])
+    return found
+
+
+def _by_place(contest: Duels, columns: Sequence[FloatArray]) -> list[Worths]:
+    """Each column (M,), a value for a duel, as means within prompt and seed."""
     seeds, seed = np.unique(contest.seed, return_inverse=True)
     prompts, prompt = np.unique(contest.prompt, return_inverse=True)
     shape = len(seeds), len(prompts)
     place = seed * len(prompts) + prompt
-    return {
-        rule: Worths(mean_by_group(values, place, len(seeds) * len(prompts)).reshape(shape), prompts)
-        for rule, values in zip(RULES, by_rule, strict=True)
-    }
+    return [
+        Worths(mean_by_group(values, place, len(seeds) * len(prompts)).reshape(shape), prompts)
+        for values in columns
+    ]
 
 
-def diagnostics(contest: Duels) -> Json:
-    """The judge's consistency between the orders, as shares of what it judged in both, or NaN."""
+def diagnostics(contest: Duels, *, both_sides: bool = False) -> Json:
+    """The judge's consistency between the orders, as shares of what it judged in both, or NaN.
+
+    `one_order` duels are left out because, unlike others of their pair, they were asked about in one order.
+    `flipped_to_*` are prompts: each counts once, for the side to which more of its duels flipped;
+    `position_p_value` is a sign test of them. `kappa` is of the worth to side a; with `both_sides` every duel
+    counts from both, where which of a pair is a means nothing. `identical` counts the pairs of identical
+    answers, which are in no other figure: they say nothing of the judge.
+    """
     first, second = contest.won
-    complete, judged = contest.complete, int(contest.judged.sum())
+    asked = ~contest.settled
+    complete, judged = contest.complete & asked, int((contest.judged & asked).sum())
     count = int(complete.sum())
     to_first, to_second = complete & (first == 1) & (second == -1), complete & (first == -1) & (second == 1)
     agree = complete & (first == second)
+    majority = np.sign(np.bincount(contest.prompt, weights=to_first.astype(np.float64) - to_second))
+    flipped = int((majority > 0).sum()), int((majority < 0).sum())
 
     def share(mask: BoolArray) -> float:
         return float(mask.sum() / count) if count else math.nan
 
     return {
         "pairs": judged,
-        "incomplete": len(contest.judged) - judged,
+        "incomplete": int(asked.sum()) - judged,
+        "one_order": int((contest.swapped[contest.pair] & ~contest.asked.all(axis=0) & asked).sum()),
+        "identical": int(contest.settled.sum()),
         "consistency": share(agree),
         "consistent_ties": share(agree & (first == 0)),
         "flips_to_first": share(to_first),
         "flips_to_second": share(to_second),
         "win_tie": share(complete & ((first == 0) ^ (second == 0))),
-        "kappa": cohen_kappa(first[complete] + 1, second[complete] + 1, categories=3, draws=1).value,
-        "position_p_value": _position_p_value(contest, to_first, to_second) if count else math.nan,
+        "kappa": _kappa(first[complete], second[complete], both_sides),
+        "flipped_to_first": flipped[0],
+        "flipped_to_second": flipped[1],
+        "position_p_value": binomial_p_value(*flipped) if count else math.nan,
     }
 
 
+def wins(contest: Duels) -> float:
+    """The share of all judged pairs that side a wins by choice, in both orders where both were asked."""
+    judged = contest.judged
+    return float((contest.lead[judged] == 1).mean()) if judged.any() else math.nan
+
+
 def unparsed(contest: Duels) -> Json:
-    """The shares of unreadable verdicts: of all, where side a stood first, and where b did."""
-    asked = contest.asked.sum(axis=1)
-    missing = asked - contest.parsed.sum(axis=1)
+    """The shares of unreadable verdicts: of all, where side a stood first, and where b did.
+
+    `most_unparsed` is the share in that pair of the contest of which the most could not be read.
+    """
+    by_pair = [
+        np.bincount(contest.pair, weights=which.sum(axis=0), minlength=len(contest.pairs))
+        for which in (contest.unread, contest.asked)
+    ]
+    asked = contest.asked[:, ~contest.settled].sum(axis=1)
+    missing = asked - contest.parsed[:, ~contest.settled].sum(axis=1)
     a_first, b_first = (float(m / n) if n else math.nan for m, n in zip(missing, asked, strict=True))
     return {
         "unparsed": float(missing.sum() / asked.sum()) if asked.sum() else math.nan,
+        "most_unparsed": float((by_pair[0] / np.maximum(by_pair[1], 1)).max(initial=0.0)),
         "unparsed_a_first": a_first,
         "unparsed_b_first": b_first,
     }
@@ -147,7 +185,8 @@ def total(totals: FloatArray) -> FloatArray:
     return totals[:, 0]
 
 
-def _position_p_value(contest: Duels, to_first: BoolArray, to_second: BoolArray) -> float:
-    """Sign test over prompts: each counts once, for the side to which more of its duels flipped."""
-    majority = np.bincount(contest.prompt, weights=to_first.astype(np.float64) - to_second)
-    return binomial_p_value(int((majority > 0).sum()), int((majority < 0).sum()))
+def _kappa(first: Signs, second: Signs, both_sides: bool) -> float:
+    """Cohen's kappa of who wins in one order, 1 for a, 0 for nobody, -1 for b, with who does in the other."""
+    if both_sides:
+        first, second = np.concatenate([first, -first]), np.concatenate([second, -second])
+    return cohen_kappa(first + 1, second + 1, categories=3, draws=1).value

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.textfiles import PARSERS, Table
+from harness.data.textfiles import Table, parse
 from harness.errors import InputError
 from harness.judging.formats import FORMATS, Format
 from harness.judging.rows import Row, quoted
 from harness.judging.table import Verdicts, tabulate
 
 MOST_FAULTS = 10
-"""Faults told of at once."""
+"""Faults listed in one error."""
 _GZIP = b"\x1f\x8b"
 _OUR_KEYS = ("example_id", "first", "second", "verdict")
 
@@ -34,15 +34,10 @@ class Reading:
     notes: Sequence[str]
 
 
-def read_verdicts(path: Path) -> dict[str, Verdicts]:
-    """Judge -> its verdicts, out of one file; see `read`."""
-    return dict(read([path]).judges)
-
-
 def read(paths: Sequence[Path]) -> Reading:
     """The verdicts of all files together, by judge; a row without a judge has its file's name for one.
 
-    A judgment that stands twice counts once. InputError names the line of each row that cannot be read, up to
+    A judgment that occurs twice counts once. InputError names the line of each row that cannot be read, up to
     ten of them, and of judgments that contradict each other.
     """
     rows: dict[tuple[Any, ...], tuple[Row, str]] = {}
@@ -64,7 +59,7 @@ def read(paths: Sequence[Path]) -> Reading:
                 )
     if faults:
         raise InputError("\n".join(_first(faults)))
-    notes = [f"{again:,} judgments stand twice in the files and count once"] if again else []
+    notes = [f"{again:,} judgments occur twice in the files and are counted once"] if again else []
     return Reading(_by_judge([*(row for row, _ in rows.values()), *controls]), notes)
 
 
@@ -84,21 +79,14 @@ def _rows(path: Path, faults: list[str]) -> Iterator[tuple[Row, str]]:
 
 def _load(path: Path) -> Table:
     """The rows of a file; JSON, JSON lines or CSV by its first character, gzipped or not."""
-    where = path.name
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8", where=where, fix="save it as UTF-8") from error
+        plain = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"is not whole: {error}", where=where, fix="fetch it again") from error
+        raise InputError(f"is not whole: {error}", where=path.name, fix="fetch it again") from error
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    kind = {"[": ".json", "{": ".jsonl"}.get(text.lstrip()[:1], ".csv")
-    table = PARSERS[kind](text, where, False) if text.strip() else Table(where, [])
-    if not table.rows:
-        raise InputError("has no rows", where=where, fix="give a file with at least one verdict")
-    return table
+    return parse(plain, path.name)
 
 
 def _format_of(table: Table) -> Format:

@@ -1,4 +1,4 @@
-"""From files of verdicts to everything that is said of them, as one JSON value."""
+"""From files of verdicts to their whole analysis, as one JSON value."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def summarize(paths: Sequence[Path], *, against: str | None = None, with_elo: bo
             notes.append(f"judge {name} is left out: it has no verdict on {against}")
             del judges[name]
     found = {name: analyse(table, against=against) for name, table in judges.items()}
+    believed = {name: table for name, table in judges.items() if not found[name]["refused"]}
+    if len(judges) > 1:
+        unread = [name for name in judges if name not in believed]
+        notes += [f"judge {name} has no part in the agreement: it is not believed" for name in unread]
     if with_elo:
         for name, table in judges.items():
             found[name]["elo"] = published_ratings(table)
@@ -41,6 +45,6 @@ def summarize(paths: Sequence[Path], *, against: str | None = None, with_elo: bo
         "version": VERSION,
         "files": [path.name for path in paths],
         "judges": found,
-        "agreement": agreement(judges),
+        "agreement": agreement(believed),
         "notes": notes,
     }

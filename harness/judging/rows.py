@@ -1,4 +1,4 @@
-"""One judgment as it stands in a file, whatever the file's form, and the checks that every value passes."""
+"""One judgment as a file holds it, whatever the file's form, and the checks that every value passes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _HALVES = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
-    """A judgment; `ordered` is False where the file does not say which answer the judge saw first."""
+    """A judgment; `ordered` is False where the file does not say which answer the judge saw first.
+
+    `settled`: the answers are identical, and the judge was not asked.
+    """
 
     judge: str
     example_id: str
@@ -33,6 +36,7 @@ class Row(NamedTuple):
     first_chars: float | None = None
     second_chars: float | None = None
     ordered: bool = True
+    settled: bool = False
 
     @property
     def place(self) -> tuple[str, str, int, str, str]:
@@ -41,7 +45,7 @@ class Row(NamedTuple):
 
     @property
     def said(self) -> tuple[Choice, float | None]:
-        """What the judge said."""
+        """The verdict itself, without its place."""
         return self.choice, self.preference
 
 
@@ -81,6 +85,15 @@ def number(row: Mapping[str, Any], key: str, low: float, high: float) -> float |
     raise InputError(f"'{key}' is {quoted(value)}, not a number {_span(low, high)}")
 
 
+def flag(row: Mapping[str, Any], key: str) -> bool:
+    """True or false, as such or as text; False where there is neither."""
+    value = row.get(key)
+    found = {"true": True, "false": False, "": False, "none": False}.get(str(value).lower())
+    if found is None:
+        raise InputError(f"'{key}' is {quoted(value)}, not true or false")
+    return found
+
+
 def choice_and_control(row: Mapping[str, Any], key: str) -> tuple[Any, Any, Any]:
     """Choice, control and fault; the last two are empty where the row has none."""
     return (
@@ -88,6 +101,22 @@ def choice_and_control(row: Mapping[str, Any], key: str) -> tuple[Any, Any, Any]
         word(row, "control", CONTROLS) if row.get("control") else "",
         word(row, "fault", FAULTS) if row.get("fault") else "",
     )
+
+
+def contradiction(choice: Choice, preference: float | None, fault: Fault) -> str:
+    """Why the parts of a verdict cannot be true together; empty where they can.
+
+    A tie may have any preference: how near to one half is a tie is the judge's own affair.
+    """
+    if choice != "unparsed" and fault:
+        return f"it has the fault '{fault}', but '{choice}' is a verdict that was read"
+    if preference is None:
+        return ""
+    if choice == "unparsed":
+        return f"it is unparsed, but has a preference of {preference:g}"
+    if (choice == "first" and preference < 0.5) or (choice == "second" and preference > 0.5):
+        return f"its choice is '{choice}', but a preference of {preference:g} is for the other answer"
+    return ""
 
 
 def quoted(value: Any) -> str:

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from harness.judging.table import BoolArray, Verdicts
+from harness.judging.table import Verdicts
+from harness.protocols import BoolArray
 from harness.stats.bradley_terry import Abilities, bradley_terry
 from harness.stats.elo import to_elo
 from harness.stats.ranks import groups, rank_intervals
 
 Json = dict[str, Any]
 DRAWS = 1000
+_ROUNDING = 1e-9
+"""Logits below which a position is none: sums in another order differ by rounding."""
 CENTRE = 1000.0
 """The mean rating, in points."""
 FEWEST_PLAYERS = 3
-"""Between two players an ability says what their win rate says already."""
+"""Between two players an ability adds nothing to their win rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,20 +66,25 @@ def position_of(strength: Strength | None) -> Json | None:
     if strength is None or not strength.with_position:
         return None
     fitted = strength.fitted
-    return {"value": fitted.position, "low": fitted.position_low, "high": fitted.position_high}
+    value = 0.0 if abs(fitted.position) < _ROUNDING else fitted.position
+    return {"value": value, "low": fitted.position_low, "high": fitted.position_high}
 
 
 def abilities_of(strength: Strength | None, players: Sequence[str], better: BoolArray) -> list[Json] | None:
     """Ratings in points, best first, with the ranks and groups that `better` (players, players) leaves.
 
     Ranks and groups are those of the corrected tests of the pairs, which the analysis shows: they assume no
-    model, and can contradict neither the verdicts beside them nor, with 95% probability, the truth. A
+    model, and say no more than the verdicts beside them, which are all true with 95% probability. The order
+    is by rating: where preference is not transitive, who is shown to beat another may stand below it. A
     narrower rank could be had from the abilities, at the price of trusting that preference is transitive.
+    An end of an interval is infinite where no verdict puts an end to the rating: of a player who never loses
+    `high`, and `low` of those who never beat it; the rating itself is then no more than the ridge allows.
     """
     if strength is None or len(strength.present) < FEWEST_PLAYERS:
         return None
     fitted, present = strength.fitted, strength.present
     points, low, high = (to_elo(ends, centre=CENTRE) for ends in (fitted.value, fitted.low, fitted.high))
+    low, high = np.where(fitted.bounded_below, low, -np.inf), np.where(fitted.bounded_above, high, np.inf)
     order = np.argsort(-points, kind="stable").tolist()
     apart = better[np.ix_(present, present)]
     ranks, letters = rank_intervals(apart), groups(apart, order)

@@ -11,12 +11,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
-from harness.records import CHOICES, Choice, Control, Fault
-from harness.stats.pairwise import FIRST, TIE, UNPARSED, Codes
+from harness.protocols import BoolArray, FloatArray, IntArray
+from harness.records import Choice, Control, Fault
+from harness.stats.pairwise import FIRST, TIE, UNPARSED, Codes, encode
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.str_]
 Name = TypeVar("Name", bound=Hashable)
 UNPARSED_LIMIT = 0.10
@@ -27,11 +25,12 @@ UNPARSED_LIMIT = 0.10
 class Verdicts:
     """`m` judgments of one judge, column by column; row i of every array is one judgment.
 
-    `prompt` indexes `examples`; `first` and `second` index `players` and say whose answer stood where.
-    `seed` tells apart judgments of the same two players on the same prompt, as their trials by seed.
-    `choice` holds the codes of `harness.stats.pairwise`; `preference` (0 to 1, of the first) is NaN where the
-    judge gave none, `length_first` and `length_second` (characters) where they are not known. `control` and
-    `fault` are the words of `harness.records`. A `symmetric` judge was asked about each pair once.
+    `prompt` indexes `examples`; `first` and `second` index `players` and say whose answer stood where. `seed`
+    tells apart judgments of the same two players on the same prompt, as their trials by seed. `choice` holds
+    the codes of `harness.stats.pairwise`; `preference` (0 to 1, of the first) is NaN where the judge gave
+    none, `length_first` and `length_second` (characters) where they are not known. `control` and `fault` are
+    the words of `harness.records`. What is `settled` nobody was asked: the answers are identical. A
+    `symmetric` judge was asked about each pair once.
     """
 
     examples: tuple[str, ...]
@@ -46,6 +45,7 @@ class Verdicts:
     length_second: FloatArray
     control: Words
     fault: Words
+    settled: BoolArray
     symmetric: bool = False
 
     def __len__(self) -> int:
@@ -59,6 +59,11 @@ class Verdicts:
     def comparisons(self) -> Verdicts:
         """The judgments that compare: controls left out."""
         return self.select(self.control == "")
+
+    @property
+    def asked(self) -> Verdicts:
+        """The judgments that say something of the judge: what was settled without it is left out."""
+        return self.select(~self.settled)
 
     @cached_property
     def parsed(self) -> BoolArray:
@@ -84,6 +89,7 @@ COLUMNS = (
     "length_second",
     "control",
     "fault",
+    "settled",
 )
 """The fields of Verdicts that are (m,)."""
 
@@ -100,6 +106,7 @@ def tabulate(
     fault: Sequence[Fault] | None = None,
     first_chars: Sequence[float | None] | None = None,
     second_chars: Sequence[float | None] | None = None,
+    settled: Sequence[bool] | None = None,
     players: Iterable[str] = (),
     symmetric: bool = False,
 ) -> Verdicts:
@@ -112,7 +119,6 @@ def tabulate(
     named = itertools.chain.from_iterable(zip(first, second, strict=True))
     known, whose = _index(itertools.chain(players, named))
     places = whose[len(whose) - 2 * m :].reshape(m, 2)
-    codes = {name: code for code, name in enumerate(CHOICES)}
     return Verdicts(
         examples=examples,
         players=known,
@@ -120,12 +126,13 @@ def tabulate(
         seed=np.array([0] * m if seed is None else [trial or 0 for trial in seed], dtype=np.int64),
         first=places[:, 0].copy(),
         second=places[:, 1].copy(),
-        choice=np.array([codes[name] for name in choice], dtype=np.int8),
+        choice=encode(choice),
         preference=_floats(preference, m),
         length_first=_floats(first_chars, m),
         length_second=_floats(second_chars, m),
         control=_words(control, m),
         fault=_words(fault, m),
+        settled=np.zeros(m, dtype=np.bool_) if settled is None else np.array(settled, dtype=np.bool_),
         symmetric=symmetric,
     )
 

@@ -1,4 +1,4 @@
-"""People label pairs of answers: a page to do it on, and the way back of what they said.
+"""People label pairs of answers: the page to do it on, and the import of their labels.
 
 pairs.py      the pairs that the judges of a suite compare, from the store
 page.py       one self-contained HTML page that shows some of them, blind and shuffled

@@ -35,7 +35,7 @@ class Imported:
 def import_labels(suite: Suite, files: Sequence[LabelFile], known: Collection[str] | None) -> list[Imported]:
     """Merge files into the labels beside the suite, the latest label of a person on a pair winning.
 
-    `known` are the digests of the suite's pairs; None: they cannot be told. DataError where the labels of
+    `known` are the digests of the suite's pairs; None: they are not known. DataError where the labels of
     another person have the name of the file; nothing is then written.
     """
     people: dict[str, list[LabelFile]] = {}
@@ -51,6 +51,10 @@ def import_labels(suite: Suite, files: Sequence[LabelFile], known: Collection[st
     return [imported for imported, _ in merged]
 
 
+_RESERVED = frozenset(
+    ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
+)
+"""Names that no file has on Windows, whatever its suffix."""
 _RENAME = "change `labeller` in one of the files"
 
 
@@ -83,11 +87,11 @@ def _merge(
 
 
 def file_name(labeller: str) -> str:
-    """A name as a file's: letters and digits of any script, the rest as hyphens."""
+    """A name as a file's, none of Windows' own: letters and digits of any script, the rest as hyphens."""
     name = re.sub(r"[\W_]+", "-", labeller.lower()).strip("-")
     if not name:
         raise DataError(f"'{labeller}' has no letter for the name of a file", fix=_RENAME)
-    return name[:60]
+    return f"{name}-labels" if name in _RESERVED else name[:60]
 
 
 def describe(suite: Suite, imported: Sequence[Imported]) -> Iterator[str]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.labels import pair_digest, prompt_digest, text_digest
 from harness.plan import compile_plan
-from harness.plan.pairings import Pairing, judges_of, pairings
+from harness.plan.pairings import Pairing, judges_of, pairings, share_of
 from harness.plan.steps import Plan, Trial
 from harness.records import Messages
 from harness.stages.judge.sampling import sample
 from harness.store import Store
-from harness.suite import REFERENCE, JudgeSpec, Suite
+from harness.suite import JudgeSpec, Suite
 from harness.validation import suggestion
 
 
@@ -62,7 +62,7 @@ def compared_pairs(suite: Suite, store: Store, judge: str | None = None) -> Comp
     InputError for a judge that the suite does not have, or where it has none.
     """
     plan = _plan_without_judges(suite, store)
-    predicted = {step.trial.label: step.key for step in plan.chosen(["predict"]) if step.trial is not None}
+    predicted = {step.trial.label: step.key for step in plan.of_stages(["predict"]) if step.trial is not None}
     folders = {label: store.path(key) for label, key in predicted.items() if store.has(key)}
     missing: dict[str, None] = {}
     found: list[tuple[Pair, ...]] = []
@@ -75,9 +75,9 @@ def compared_pairs(suite: Suite, store: Store, judge: str | None = None) -> Comp
 
 
 def _plan_without_judges(suite: Suite, store: Store) -> Plan:
-    """What made the answers; a judge that could not run has no say in who labels."""
-    candidates = tuple(replace(candidate, judges=()) for candidate in suite.candidates)
-    return compile_plan(replace(suite, judges=(), candidates=candidates), store)
+    """The steps that made the answers. Labelling asks nobody: nothing needs to be able to run."""
+    candidates = tuple(replace(candidate, judges=(), evaluators=()) for candidate in suite.candidates)
+    return compile_plan(replace(suite, judges=(), candidates=candidates), store, preflight=False)
 
 
 def _chosen(suite: Suite, judge: str | None) -> list[JudgeSpec]:
@@ -103,7 +103,7 @@ def _comparisons(
             names = frozenset(trial.label for trial in _trials(pairing))
             if names not in seen:
                 seen.add(names)
-                yield judge, pairing, None if judge.max_pairs is None else judge.max_pairs // len(found)
+                yield judge, pairing, share_of(judge, len(found))
 
 
 def _trials(pairing: Pairing) -> Sequence[Trial]:
@@ -115,13 +115,7 @@ def _pairs(judge: JudgeSpec, pairing: Pairing, share: int | None, folders: dict[
     inputs = {"candidate": folders[pairing.trial.label]}
     if pairing.opponent is not None:
         inputs["opponent"] = folders[pairing.opponent.label]
-    params = {
-        "max_prompts": judge.max_prompts,
-        "max_pairs": share,
-        "candidate": pairing.trial.candidate.name,
-        "opponent": pairing.opponent.candidate.name if pairing.opponent else REFERENCE,
-    }
-    for drawn in sample(inputs, params):
+    for drawn in sample(inputs, pairing.sampling(judge, share)):
         one, other = drawn.candidate, drawn.opponent
         if one is not None and other is not None and one != other:
             prompt = prompt_digest(drawn.question.prompt)

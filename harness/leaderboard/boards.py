@@ -14,7 +14,7 @@ from harness.leaderboard.findings import findings
 from harness.leaderboard.standing import Standing
 
 Json = dict[str, Any]
-FROM_VERDICTS = frozenset(("analysis", "pairs"))
+FROM_VERDICTS = frozenset(("analysis", "pairs", "warnings"))
 """What of a judge's entry follows from its verdicts."""
 
 
@@ -44,12 +44,10 @@ def _opinion(judge: Json, lines: Mapping[str, Sequence[Json]], board: Json) -> J
 
 
 def _judged(row: Json, judges: Sequence[Json]) -> Json:
-    """A candidate's row with its win rates, and the warnings that they give rise to at the end of its own."""
+    """A candidate's row with its win rates, and the warnings that these give rise to beside its own."""
     rates = {judge["name"]: win_rates.win_rates(judge).get(row["name"]) for judge in judges}
     found = {**row, "win_rates": {name: rate for name, rate in rates.items() if rate is not None}}
-    outdated = set(cautions.judge_warnings(row))
-    own = [warning for warning in row["warnings"] if warning not in outdated]
-    return {**found, "warnings": own + list(cautions.judge_warnings(found))}
+    return {**found, "judge_warnings": list(cautions.judge_warnings(found))}
 
 
 def in_order(rows: Sequence[Json], by: Standing) -> list[Json]:

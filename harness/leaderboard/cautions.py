@@ -13,6 +13,7 @@ FEW_EXAMPLES = 30
 """Below this many, a percentile interval is too narrow more often than it says."""
 CUT_OFF_LIMIT = 0.10
 TRUNCATED_LIMIT = 0.10
+MISSING_LIMIT = 0.10
 TOKENS_TOLERANCE = 0.01
 
 
@@ -33,6 +34,8 @@ def board_warnings(results: Json) -> list[str]:
     candidates = results["candidates"]
     return [
         *_few_examples(candidates),
+        *_same_answers(candidates),
+        *_missing(candidates),
         *_cut_off(candidates),
         *_repeats(results["data"]),
         *_unequal(candidates, "effective_batch_size", "effective batch sizes", 0.0),
@@ -40,6 +43,7 @@ def board_warnings(results: Json) -> list[str]:
         *_unequal_precision(candidates),
         *_unequal_tries(candidates),
         *_processor(candidates),
+        *_sampled(results["judges"]),
     ]
 
 
@@ -50,7 +54,8 @@ def _unscored(candidate: Json, metrics: Sequence[Json]) -> Iterator[str]:
             yield f"{metric['label']} is missing: {score['missing']}"
         elif score["unscored"]:
             examples = f"{score['unscored']:,} of {score['n'] + score['unscored']:,} examples"
-            yield f"{metric['label']} leaves out {examples}, which could not be scored"
+            because = score.get("unscored_because", "")
+            yield f"{metric['label']} leaves out {examples}, which could not be scored{because}"
 
 
 def _truncated(candidate: Json) -> Iterator[str]:
@@ -67,7 +72,7 @@ def _unanswered(candidate: Json) -> Iterator[str]:
 
 
 def judge_warnings(candidate: Json) -> Iterator[str]:
-    """What to know before believing a row's win rates; what is true of several judges is said once."""
+    """What to know before believing a row's win rates; what is true of several judges is listed once."""
     if candidate["status"] == "failed":
         return
     rates = candidate["win_rates"]
@@ -93,7 +98,7 @@ def _alike(rates: Mapping[str, Json], key: str) -> Iterator[tuple[Any, str]]:
         if rate.get(key):
             judges.setdefault(rate[key], []).append(judge)
     for value, names in judges.items():
-        yield value, " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        yield value, fmt.listed(names)
 
 
 def _other_tokenizer(candidate: Json, base: Json, metrics: Sequence[Json]) -> Iterator[str]:
@@ -115,8 +120,36 @@ def _few_examples(candidates: Sequence[Json]) -> Iterator[str]:
     counts = [s["n"] for c in candidates for s in c["scores"].values() if "n" in s]
     if counts and min(counts) < FEW_EXAMPLES:
         yield (
-            f"Some scores rest on {min(counts)} examples: below {FEW_EXAMPLES} intervals tend to be too "
-            "narrow, and only large differences can be seen."
+            f"Some scores rest on {fmt.counted(min(counts), 'example')}: below {FEW_EXAMPLES} intervals tend "
+            "to be too narrow, and only large differences can be seen."
+        )
+
+
+def _same_answers(candidates: Sequence[Json]) -> Iterator[str]:
+    """Candidates that gave the same answers to all prompts: one model twice, or nothing learnt."""
+    alike: dict[tuple[str, int], list[str]] = {}
+    for candidate in candidates:
+        answers = candidate["answers"]
+        if answers and answers.get("sha256"):
+            alike.setdefault((answers["sha256"], answers["n"]), []).append(candidate["name"])
+    for (_, n), names in alike.items():
+        if len(names) > 1:
+            yield (
+                f"{fmt.listed(names)} gave the same {n:,} answers, word for word: only likelihoods and costs "
+                "can tell them apart."
+            )
+
+
+def _missing(candidates: Sequence[Json]) -> Iterator[str]:
+    counts = [
+        f"{candidate['name']} {answers['missing']:,} of {answers['n']:,}"
+        for candidate in candidates
+        if (answers := candidate["answers"]) and answers["missing"] > MISSING_LIMIT * answers["n"]
+    ]
+    if counts:
+        yield (
+            f"Many answers are missing: {', '.join(counts)}; what is left is rarely a fair sample, so figures "
+            "and ranks of these candidates compare with no other."
         )
 
 
@@ -181,3 +214,13 @@ def _unequal_tries(candidates: Sequence[Json]) -> Iterator[str]:
 def _processor(candidates: Sequence[Json]) -> Iterator[str]:
     if any(c["training"] and c["costs"]["device"] == "cpu" for c in candidates):
         yield "Costs were measured on a CPU: they say nothing of those on a GPU, and have no price."
+
+
+def _sampled(judges: Sequence[Json]) -> Iterator[str]:
+    """Judges whose model refuses a parameter that makes its verdicts come out the same again."""
+    for judge in judges:
+        left_out = [name for name, instead in judge["receipt"]["adjusted"].items() if instead is None]
+        if left_out:
+            model = judge["plugin"]["options"].get("model", judge["name"])
+            so = "are sampled" if "temperature" in left_out else "may differ when it is asked again"
+            yield f"{model} takes no {fmt.listed(left_out)}: its verdicts as judge {judge['name']} {so}."

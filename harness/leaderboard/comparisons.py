@@ -13,25 +13,23 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, TypeVar
 
 import numpy as np
 
 from harness.leaderboard.measurements import Mask, Measured, load
+from harness.protocols import trait
 from harness.records import Score, to_json
 from harness.stats.crossed import spread
-from harness.stats.multiplicity import holm
+from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE, holm
 from harness.stats.paired import sign_flip
-from harness.stats.power import prompts_needed, smallest_effect
+from harness.stats.power import implied_sd, power_of
 from harness.stats.proportions import wilson
 from harness.stats.resampling import bootstrap, paired_bootstrap, score_totals
 
 Json = dict[str, Any]
 Key = TypeVar("Key", bound=Hashable)
 
-ALPHA = 0.05
-NO_DIFFERENCE = "cannot be told apart"
 FLOATS_AT_ONCE = 4_000_000
 """Systems are resampled together as long as their statistics are no more numbers than this (32 MB)."""
 
@@ -73,16 +71,18 @@ def scores(measured: Measured) -> dict[str, Json]:
     bootstrap by example; of several seeds, that of `harness.stats.crossed`. `incomparable` says why a score
     must not be set against the others.
     """
-    # An evaluator may declare `proportion: ClassVar[bool] = True`: its value is the share of examples that
-    # count, each wholly or not at all. None of 40 is then not 0% for certain, as the bootstrap would have it.
-    proportion = getattr(measured.evaluator, "proportion", False)
+    # None of 40 is not 0% for certain, as the bootstrap would have it.
+    proportion = trait(measured.evaluator, "proportion")
     found: dict[str, Json] = {name: {"missing": reason} for name, reason in measured.missing.items()}
     masks = {name: measured.scored(name) for name in measured.seeds}
     for mask, names in _groups(masks, measured):
         n = int(mask.sum())
         if n == 0:
             found |= {
-                name: {"missing": f"none of the {len(mask)} examples could be scored"} for name in names
+                name: {
+                    "missing": f"none of the {len(mask)} examples could be scored{_because(measured, name)}"
+                }
+                for name in names
             }
             continue
         statistics = np.stack([measured.mean_over_seeds(name)[mask] for name in names], axis=1)
@@ -100,7 +100,15 @@ def scores(measured: Measured) -> dict[str, Json]:
             found[name] = {**to_json(score), "per_seed": per_seed.tolist()}
             if reason := measured.incomparable(name):
                 found[name]["incomparable"] = reason
+            if reason := _because(measured, name):
+                found[name]["unscored_because"] = reason
     return found
+
+
+def _because(measured: Measured, name: str) -> str:
+    """Why answers could not be scored, in brackets; empty where no reason is known."""
+    reason = measured.unread.get(name)
+    return f" ({reason})" if reason else ""
 
 
 def _over_seeds(
@@ -134,30 +142,19 @@ def pairs(measured: Measured, names: Sequence[str]) -> list[Json]:
     for row, p_adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_adjusted"] = p_adjusted
         row["verdict"] = {1: "a", -1: "b", 0: NO_DIFFERENCE}[_direction(row, measured.info)]
-        settled = row["verdict"] != NO_DIFFERENCE or measured.has_several_seeds(row["a"], row["b"])
-        row.update(outlook(row, len(rows), settled=settled))
+        row.update(_power(row, measured, len(rows)))
     return rows
 
 
-def outlook(difference: Mapping[str, Any], family: int, *, settled: bool) -> Json:
-    """What a comparison could have shown, and what it would take to show the difference that was found.
+def _power(row: Json, measured: Measured, family: int) -> Json:
+    """`stats.power` of a comparison, the spread of a prompt being that which the interval implies.
 
-    `smallest_effect` is the true difference that n prompts show with probability 0.8, `more_prompts` how many
-    prompts beyond n would show a true difference as large as the one found; None where that is `settled`
-    already or, several seeds being compared, no matter of prompts alone. Both are for a test at
-    0.05 / `family`, the strictest of Holm's. The spread of a prompt is that which the interval implies.
+    `more_prompts` is None where the two are told apart already or, several seeds being compared, where that
+    is no matter of prompts alone.
     """
-    value, low, high, n = (difference[key] for key in ("value", "low", "high", "n"))
-    if not n or not all(end is not None and math.isfinite(end) for end in (value, low, high)):
-        return {"smallest_effect": None, "more_prompts": None}
-    sd = (high - low) / 2 / NormalDist().inv_cdf(1 - ALPHA / 2) * math.sqrt(n)
-    level = 1 - ALPHA / family
-    needed = prompts_needed(value, sd, level=level)
-    unknown = settled or not math.isfinite(needed) or sd == 0
-    return {
-        "smallest_effect": smallest_effect(sd, n, level=level),
-        "more_prompts": None if unknown else max(int(needed) - n, 1),
-    }
+    found = power_of(row["value"], implied_sd(row["low"], row["high"], row["n"]), row["n"], family)
+    settled = row["verdict"] != NO_DIFFERENCE or measured.has_several_seeds(row["a"], row["b"])
+    return {**found, "more_prompts": None if settled else found["more_prompts"]}
 
 
 def _compare(

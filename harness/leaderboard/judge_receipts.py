@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from harness.leaderboard.measurements import why_missing
-from harness.leaderboard.verdict_lines import EVERYONE
-from harness.records import read_json
+from harness.records import ALL, read_json, total_cost
 
 Json = dict[str, Any]
-PEOPLE = "human"
-"""The plugin whose verdicts people gave."""
 COUNTS = (
     "examples", "skipped", "not_judged", "identical", "asked", "from_cache", "unparsed", "prompt_tokens",
     "completion_tokens",
@@ -26,7 +22,7 @@ def receipt_of(judge: Mapping[str, Any], candidates: Sequence[Json], inputs: Map
     """A judge's entry in results.json, as far as it does not rest on verdicts.
 
     `by_candidate` has why a candidate cannot have a win rate (`missing`), or how many of its pairs lack an
-    answer (`skipped`) or a word of the judge (`not_judged`); candidates it was not asked about are left out.
+    answer (`skipped`) or the judge's verdict (`not_judged`); candidates it was not asked about are left out.
     """
     entries = [entry for candidate in candidates for entry in _entries(judge["name"], candidate)]
     steps = [entry["step"] for entry in entries if isinstance(entry["step"], str)]
@@ -38,7 +34,8 @@ def receipt_of(judge: Mapping[str, Any], candidates: Sequence[Json], inputs: Map
         "signature": receipts[0]["signature"] if receipts else "",
         "symmetric": bool(judge["symmetric"]),
         "members": list(judge["members"]),
-        "people": plugin["name"] == PEOPLE,
+        "people": judge["verdicts_of"] == "people",
+        "verdicts_of": judge["verdicts_of"],
         "plugin": {"name": plugin["name"], "options": _without_folders(plugin["options"])},
         "receipt": _total(receipts),
         "by_candidate": dict(_by_candidate(judge, candidates, inputs)),
@@ -63,14 +60,14 @@ def _without_folders(options: Mapping[str, Any]) -> Json:
 
 def _total(receipts: Sequence[Json]) -> Json:
     """The sums of all steps; a cost that one of them does not know is not known."""
-    costs = [receipt["cost_usd"] for receipt in receipts]
     faults: Counter[str] = Counter()
     for receipt in receipts:
         faults.update(receipt["faults"])
     return {
         **{key: sum(receipt[key] for receipt in receipts) for key in COUNTS},
         "faults": dict(sorted(faults.items())),
-        "cost_usd": None if None in costs else math.fsum(costs),
+        "cost_usd": total_cost(receipt["cost_usd"] for receipt in receipts),
+        "adjusted": {name: known for receipt in receipts for name, known in receipt["adjusted"].items()},
     }
 
 
@@ -79,7 +76,7 @@ def _by_candidate(
 ) -> Iterator[tuple[str, Json]]:
     for candidate in candidates:
         entries = _entries(judge["name"], candidate)
-        if judge["against"] == EVERYONE:
+        if judge["against"] == ALL:
             others = [entry for other in candidates for entry in _entries(judge["name"], other)]
             entries += [entry for entry in others if entry["against"] == candidate["name"]]
         if not entries:
@@ -87,7 +84,7 @@ def _by_candidate(
         steps = [entry["step"] for entry in entries]
         done = [step for step in steps if isinstance(step, str)]
         # An opponent that failed costs a round robin its pairs, and not the candidate.
-        counted = done if done and judge["against"] == EVERYONE else steps
+        counted = done if done and judge["against"] == ALL else steps
         if reason := why_missing(candidate, counted):
             yield candidate["name"], {"missing": reason}
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ import numpy.typing as npt
 from harness import registry
 from harness.errors import StageError
 from harness.leaderboard import receipts
-from harness.protocols import FloatArray
-from harness.records import PluginSpec, from_json, iter_json_lines, read_json
+from harness.protocols import FloatArray, trait
+from harness.records import PluginSpec, from_json, iter_json_lines, read_json, total_cost
 
 Json = dict[str, Any]
 Mask = npt.NDArray[np.bool_]
@@ -30,7 +31,8 @@ class Measured:
 
     `seeds` maps a candidate to (seeds, n, k) statistics over the eval set; an example that some seed could
     not measure is NaN in all of them. `missing` maps the other candidates to the reason. `tokenizers` maps
-    candidates, base first, to digests; it holds none where the metric does not count in tokens.
+    candidates, base first, to digests; it holds none where the metric does not count in tokens. `unread` says
+    of candidates why answers of theirs could not be scored, where the evaluator gives a reason.
     """
 
     info: Json
@@ -38,6 +40,7 @@ class Measured:
     seeds: Mapping[str, FloatArray]
     missing: Mapping[str, str]
     tokenizers: Mapping[str, str]
+    unread: Mapping[str, str]
 
     @property
     def scale(self) -> int:
@@ -83,6 +86,8 @@ def load(
     """What the evaluate stage wrote of one metric. A candidate with a failed trial has no score at all."""
     seeds: dict[str, FloatArray] = {}
     missing: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    receipts_of: dict[str, Json] = {}
     info: Json = {"label": metric["name"], "unit": "", "higher_is_better": True, "signature": ""}
     for candidate in candidates:
         found = [trial["evaluate"].get(metric["name"]) for trial in candidate["trials"]]
@@ -91,7 +96,10 @@ def load(
             missing[candidate["name"]] = reason
             continue
         folders = [inputs[name] for name in found]
-        info = read_json(folders[0] / "evaluator.json")
+        told = [read_json(folder / "evaluator.json") for folder in folders]
+        info = told[0]
+        receipts_of |= zip(found, told, strict=True)
+        unread[candidate["name"]] = _why_unread(told)
         statistics = _read_seeds(folders, ids)
         if np.isnan(statistics).all() and (reason := _why_unmeasured(metric, candidate, inputs)):
             missing[candidate["name"]] = reason
@@ -100,15 +108,35 @@ def load(
     # Where no candidate has a score there is nothing to compute, and perhaps no plugin that can be made.
     evaluator = registry.create(from_json(PluginSpec, metric["evaluator"])) if seeds else None
     keys = ("label", "unit", "higher_is_better", "signature")
-    info = {"name": metric["name"], **{key: info[key] for key in keys}}
-    # An evaluator may declare `per_token: ClassVar[bool] = True`: its values are per token of the model's own
-    # tokenizer, and mean nothing beside those of another tokenizer.
-    per_token = getattr(evaluator, "per_token", False)
-    return Measured(info, evaluator, seeds, missing, _tokenizers(candidates, inputs) if per_token else {})
+    receipt = _receipt(list(receipts_of.values()))
+    info = {"name": metric["name"], **{key: info[key] for key in keys}, "receipt": receipt}
+    per_token = trait(evaluator, "per_token")
+    tokenizers = _tokenizers(candidates, inputs) if per_token else {}
+    return Measured(info, evaluator, seeds, missing, tokenizers, unread)
+
+
+def _receipt(told: Sequence[Json]) -> Json | None:
+    """What a server took for a metric, over all steps; None where none was asked."""
+    paid = [one for one in told if "requests" in one]
+    if not paid:
+        return None
+    counts = ("requests", "prompt_tokens", "completion_tokens")
+    sums = {key: sum(one[key] for one in paid) for key in counts}
+    return {**sums, "cost_usd": total_cost(one["cost_usd"] for one in paid)}
+
+
+def _why_unread(told: Sequence[Json]) -> str:
+    """`38 invalid, 2 refused; for example: the reply is empty`, of all trials; empty where none is known."""
+    faults: Counter[str] = Counter()
+    for one in told:
+        faults.update(one.get("faults", {}))
+    counts = ", ".join(f"{n:,} {fault.replace('_', ' ')}" for fault, n in sorted(faults.items()))
+    reason = next((str(one["reason"]) for one in told if one.get("reason")), "")
+    return f"{counts}; for example: {reason}" if counts else ""
 
 
 def _tokenizers(candidates: Sequence[Mapping[str, Any]], inputs: Mapping[str, Path]) -> dict[str, str]:
-    """Candidate -> digest of the tokenizer it answered with, where its backend told one."""
+    """Candidate -> digest of the tokenizer it answered with, where its backend names one."""
     digests = {c["name"]: receipts.tokenizer(receipts.folders(c, "predict", inputs)) for c in candidates}
     return {name: digest for name, digest in digests.items() if digest}
 
@@ -130,7 +158,7 @@ def _why_unmeasured(
     """Why a metric measures none of a candidate's answers, though it gave some; empty if nothing is known."""
     evaluator = registry.create(from_json(PluginSpec, metric["evaluator"]))
     predicted = receipts.folders(candidate, "predict", inputs)
-    if not getattr(evaluator, "needs_likelihoods", False) or receipts.scores(predicted):
+    if not trait(evaluator, "needs_likelihoods") or receipts.scores(predicted):
         return ""
     return f"backend {candidate['backend']} has no likelihoods"
 

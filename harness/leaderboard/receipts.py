@@ -36,7 +36,7 @@ def folders(candidate: Mapping[str, Any], kind: str, inputs: Mapping[str, Path])
 
 
 def tokenizer(predicted: Sequence[Path]) -> str | None:
-    """Digest of the tokenizer that a candidate answered with; None where its backend told none."""
+    """Digest of the tokenizer that a candidate answered with; None where its backend names none."""
     digest = read_json(predicted[0] / "predict.json").get("tokenizer") if predicted else None
     return None if digest is None else str(digest)
 
@@ -47,7 +47,7 @@ def scored_tokens(predicted: Sequence[Path]) -> int | None:
 
 
 def scores(predicted: Sequence[Path]) -> bool:
-    """Whether the backend scores references, or answered none of the prompts so that nobody can tell."""
+    """Whether the backend scores references, or answered none of the prompts so that it is unknown."""
     told = read_json(predicted[0] / "predict.json") if predicted else {}
     return bool(told.get("scores", True) or told["failed"] == told["examples"])
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.leaderboard.comparisons import NO_DIFFERENCE, Compared, is_comparable
-from harness.leaderboard.verdict_lines import EVERYONE
+from harness.judging.pairs import better
+from harness.leaderboard.comparisons import Compared, is_comparable
 from harness.leaderboard.win_rates import win_rates
+from harness.protocols import BoolArray
+from harness.records import ALL
 from harness.stats import ranks
+from harness.stats.multiplicity import NO_DIFFERENCE
 
 Json = dict[str, Any]
 BY_COST = ("train_cost_usd", "train_seconds")
@@ -27,7 +30,7 @@ class Standing:
     """
 
     order: tuple[str, ...]
-    better: ranks.BoolArray
+    better: BoolArray
 
     @property
     def ranks(self) -> dict[str, list[int]]:
@@ -49,7 +52,7 @@ def by_metric(compared: Compared, names: Sequence[str]) -> Standing:
     sign = -1 if compared.info["higher_is_better"] else 1
     placed = [name for name, score in scores.items() if is_comparable(score)]
     order = tuple(sorted(placed, key=lambda name: sign * scores[name]["value"]))
-    return Standing(order, _better(compared.pairs, order))
+    return Standing(order, better(compared.pairs, order))
 
 
 def by_judge(judge: Mapping[str, Any], names: Sequence[str]) -> Standing:
@@ -64,22 +67,11 @@ def by_judge(judge: Mapping[str, Any], names: Sequence[str]) -> Standing:
         name: rate for name, rate in win_rates(judge).items() if not rate.get("unread", "missing" in rate)
     }
     values = {name: rate["rules"]["average"]["value"] for name, rate in rates.items()}
-    if judge["against"] == EVERYONE and analysis["abilities"]:
+    if judge["against"] == ALL and analysis["abilities"]:
         values = {row["player"]: row["rating"] for row in analysis["abilities"] if row["player"] in rates}
     placed = [name for name in names if values.get(name) is not None]
     order = tuple(sorted(placed, key=lambda name: -values[name]))
-    return Standing(order, _better(judge["pairs"], order))
-
-
-def _better(pairs: Sequence[Mapping[str, Any]], order: Sequence[str]) -> ranks.BoolArray:
-    """(k, k): whether the candidate of the row is shown to be better than that of the column."""
-    place = {name: index for index, name in enumerate(order)}
-    better = np.zeros((len(order), len(order)), dtype=np.bool_)
-    for pair in pairs:
-        if pair["a"] in place and pair["b"] in place and pair["verdict"] != NO_DIFFERENCE:
-            winner, loser = (pair["a"], pair["b"]) if pair["verdict"] == "a" else (pair["b"], pair["a"])
-            better[place[winner], place[loser]] = True
-    return better
+    return Standing(order, better(judge["pairs"], order))
 
 
 def neighbours(board: Mapping[str, Any]) -> Iterator[Json]:

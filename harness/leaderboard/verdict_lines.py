@@ -1,8 +1,9 @@
 """All judgments of a run as the lines of verdicts.jsonl, and what is made of the lines alone.
 
-A line is {judge, example_id, seed, first, second, choice, preference, fault, control, first_chars,
-second_chars, reason, raw}. `first` and `second` are candidates, or `reference` for the reference answer;
-`seed` tells apart the trials of the same two on the same prompt.
+A line is {judge, example_id, seed, first, second, choice, preference, fault, control, settled, symmetric,
+first_chars, second_chars, reason, raw}. `first` and `second` are candidates, or `reference` for the reference
+answer; `seed` tells apart the trials of the same two on the same prompt. `settled`: the answers are
+identical, and nobody was asked. `symmetric`: the judge was asked about the pair once.
 """
 
 from __future__ import annotations
@@ -12,17 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.judging.table import Verdicts, tabulate
-from harness.records import Example, iter_json_lines
+from harness.records import REFERENCE, Example, iter_json_lines
 
 Json = dict[str, Any]
-REFERENCE = "reference"
-"""The player whose answers are the examples' references, where no candidate has that name."""
-EVERYONE = "all"
-"""What a round robin has in the place of an opponent."""
 READING = ("choice", "reason", "preference", "fault")
 """What is read out of a reply, and may be read otherwise by a better parser."""
 TOLD = ("choice", "reason", "raw")
-"""What an example's verdict says beside its place."""
+"""The keys of an example's verdict beside its place."""
 
 
 class Lengths:
@@ -53,13 +50,13 @@ def _lengths(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def judgments(
-    judge: str, candidates: Sequence[Json], inputs: Mapping[str, Path], lengths: Lengths
+    judge: Json, candidates: Sequence[Json], inputs: Mapping[str, Path], lengths: Lengths
 ) -> Iterator[Json]:
     """The lines of one judge, in the order of the candidates, their trials and opponents."""
     for candidate in candidates:
         several = len(candidate["trials"]) > 1
         for trial in candidate["trials"]:
-            for entry in trial["judges"].get(judge, ()):
+            for entry in trial["judges"].get(judge["name"], ()):
                 if isinstance(entry["step"], str):
                     place = _Place(judge, candidate["name"], trial["seed"], entry, several, lengths)
                     for line in iter_json_lines(inputs[entry["step"]] / "verdicts.jsonl"):
@@ -70,7 +67,7 @@ class _Place:
     """Where the judgments of one step belong: two players, each with the seed of its trial."""
 
     def __init__(
-        self, judge: str, candidate: str, seed: int, entry: Json, several: bool, lengths: Lengths
+        self, judge: Json, candidate: str, seed: int, entry: Json, several: bool, lengths: Lengths
     ) -> None:
         self.judge, self.lengths = judge, lengths
         self.mine, self.theirs = (candidate, seed), (entry["against"], entry["seed"])
@@ -83,13 +80,15 @@ class _Place:
         first, second = (self.lengths.of(name, seed, judgment["example_id"]) for name, seed in answers)
         verdict = judgment["verdict"]
         return {
-            "judge": self.judge,
+            "judge": self.judge["name"],
             "example_id": judgment["example_id"],
             "seed": self.seed,
             "first": sides[0][0],
             "second": sides[1][0],
             **{key: verdict[key] for key in ("choice", "preference", "fault")},
             "control": judgment["control"],
+            "settled": judgment.get("settled", False),
+            "symmetric": bool(self.judge["symmetric"]),
             "first_chars": first,
             "second_chars": second,
             "reason": verdict["reason"],
@@ -105,6 +104,7 @@ def table(lines: Sequence[Json], players: Iterable[str] = (), *, symmetric: bool
     return tabulate(
         *([line[name] for line in lines] for name in columns),
         **{name: [line[name] for line in lines] for name in further},
+        settled=[line.get("settled", False) for line in lines],
         players=[player for player in players if player in judged],
         symmetric=symmetric,
     )
@@ -113,7 +113,7 @@ def table(lines: Sequence[Json], players: Iterable[str] = (), *, symmetric: bool
 def by_example(lines: Iterable[Json], against: str) -> dict[str, dict[str, list[Json]]]:
     """Example -> candidate -> the verdicts on its answer with the opponent of each, controls left out.
 
-    Of several seeds the first of each two players; in a round robin a pair stands with one of the two.
+    Of several seeds the first of each two players; in a round robin a pair is listed with one of the two.
     """
     seeds: dict[frozenset[str], int] = {}
     owners: dict[frozenset[str], str] = {}

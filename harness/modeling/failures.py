@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
@@ -46,24 +43,6 @@ def require_finite(step: int, name: str, value: float, example_ids: Sequence[str
     more = ", ..." if len(example_ids) > _NAMED_EXAMPLES else ""
     examples = f"; examples: {named}{more}" if named else ""
     raise TrainingDiverged(f"step {step}: {name} is {value}{examples}; lower learning_rate")
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGTERM has come; while open, the signal does nothing else."""
-    came = threading.Event()
-
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        came.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield came.is_set  # only a main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, note)
-    try:
-        yield came.is_set
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -10,72 +10,76 @@ from harness import registry
 from harness.data.preflight import check_source
 from harness.data.sources import SourceSpec
 from harness.errors import PluginError
+from harness.plan.asking import blaming, identity
 from harness.plan.keys import Identities
 from harness.plan.pairings import add_judges, judges_of
 from harness.plan.steps import Plan, Step, Trial, trials
+from harness.protocols import Answerer, AsksModel, AsksServer, Preflight
+from harness.records import PluginSpec
 from harness.store import Store
 from harness.suite import EvaluatorSpec, Suite
 
 __all__ = ["Plan", "Step", "Trial", "compile_plan", "trials"]
 
 
-def compile_plan(suite: Suite, store: Store) -> Plan:
-    """The plan of a suite; InputError where a model or a dataset is missing or a judge could not run."""
+def compile_plan(suite: Suite, store: Store, *, preflight: bool = True) -> Plan:
+    """The plan of a suite; InputError where a model or a dataset is missing or a plugin could not run.
+
+    Without `preflight` nobody is asked whether it could run, nor what it costs: enough to look keys up.
+    """
     plan = Plan(suite, store, Identities(store, suite.display_path))
-    _require_engines(suite)
-    identities = _preflight(suite)
+    if preflight:
+        _preflight(suite)
     _add_prepare(plan)
     every = [trial for candidate in suite.candidates for trial in trials(candidate)]
     for trial in every:
         _add_trial(plan, trial)
         for evaluator in trial.candidate.evaluators:
             _add_evaluate(plan, trial, evaluator)
-    add_judges(plan, identities)
+    add_judges(plan, _identities(suite))
     return plan
 
 
-def _require_engines(suite: Suite) -> None:
-    """PluginError for a backend that could not run here: its engine is not installed, or needs a GPU."""
+def _preflight(suite: Suite) -> None:
+    """PluginError for a backend, an evaluator or a judge that could not run here: no engine, GPU or key."""
     for candidate in suite.candidates:
         _ready(registry.create(candidate.backend), candidate.backend_where, suite)
-
-
-def _preflight(suite: Suite) -> dict[str, str | None]:
-    """What each judge says of its identity beyond its options.
-
-    PluginError if a judge or an evaluator could not run.
-    """
     for evaluator in {e.name: e for candidate in suite.candidates for e in candidate.evaluators}.values():
         _ready(registry.create(evaluator.plugin), f"{evaluator.where}: evaluators.{evaluator.name}", suite)
-    judges = judges_of(suite)
-    created = {name: registry.create(judge.plugin) for name, judge in judges.items()}
-    for name, judge in created.items():
-        _ready(judge, f"{judges[name].where}: judges.{name}", suite)
-    return {name: _identity(judge) for name, judge in created.items()}
+    for name, judge in judges_of(suite).items():
+        _ready(registry.create(judge.plugin), f"{judge.where}: judges.{name}", suite)
 
 
 def _ready(plugin: Any, where: str, suite: Suite) -> None:
     """PluginError at its place in the suite if a plugin could not run, or would cost nobody knows what."""
     try:
-        if hasattr(plugin, "preflight"):
-            plugin.preflight()
-        if suite.budget_usd is not None and hasattr(plugin, "server") and hasattr(plugin, "model"):
-            plugin.server.require_price(plugin.model)
+        if isinstance(plugin, Preflight):
+            with blaming("the plugin", "preflight"):
+                plugin.preflight()
+        if suite.budget_usd is not None and isinstance(plugin, AsksServer):
+            _require_price(plugin)
     except PluginError as error:
         what = f"{error.where}: {error.what}" if error.where else error.what
         raise PluginError(what, where=where, fix=error.fix) from error
 
 
-def _identity(plugin: Any) -> str | None:
-    """What else than its options a plugin's results depend on."""
-    identity: str | None = plugin.identity() if hasattr(plugin, "identity") else None
-    return identity
+def _require_price(plugin: AsksServer) -> None:
+    if not isinstance(plugin, AsksModel):
+        what = "budget_usd cannot be held: the plugin has a server, but no `model` whose price could be known"
+        raise PluginError(what, fix="name the model's option model, or add such a property")
+    plugin.server.require_price(plugin.model)
 
 
-def _named(plugin: Any) -> dict[str, str]:
+def _identities(suite: Suite) -> dict[str, str | None]:
+    """Judge -> what else than its options its verdicts depend on."""
+    judges = judges_of(suite)
+    return {name: identity(judge.plugin, f"{judge.where}: judges.{name}") for name, judge in judges.items()}
+
+
+def _named(spec: PluginSpec) -> dict[str, str]:
     """The plugin's identity as a parameter, where it has one."""
-    identity = _identity(plugin)
-    return {} if identity is None else {"identity": identity}
+    own = identity(spec)
+    return {} if own is None else {"identity": own}
 
 
 def _add_prepare(plan: Plan) -> None:
@@ -118,7 +122,7 @@ def _add_trial(plan: Plan, trial: Trial) -> None:
         "prompting": plan.suite.prompting,
         "generation": candidate.generation,
         "seed": trial.seed,
-        **_named(backend),
+        **_named(candidate.backend),
     }
     after = {"data": "prepare"}
     if candidate.method is not None:
@@ -126,7 +130,7 @@ def _add_trial(plan: Plan, trial: Trial) -> None:
         after = {**after, "trained": _add_training(plan, trial, {**shared, **launch})}
     runtime = {"batch_size": candidate.training["per_device_eval_batch_size"], **plan.money}
     # What answers without a model of ours, a server or a file, leaves the device to others.
-    on_device = not hasattr(backend, "answer")
+    on_device = not isinstance(backend, Answerer)
     plan.add("predict", shared, after, trial=trial, runtime=runtime, fills_device=on_device)
 
 
@@ -180,8 +184,7 @@ def _add_search(plan: Plan, trial: Trial, shared: Mapping[str, Any]) -> str:
 
 
 def _add_evaluate(plan: Plan, trial: Trial, evaluator: EvaluatorSpec) -> None:
-    own = _named(registry.create(evaluator.plugin))
-    params = {"evaluator": evaluator.plugin, "name": evaluator.name, **own}
+    params = {"evaluator": evaluator.plugin, "name": evaluator.name, **_named(evaluator.plugin)}
     (predicted,) = plan.of(trial, "predict")
     after = {"predictions": predicted.name}
     plan.add("evaluate", params, after, trial=trial, subject=evaluator.name, runtime=plan.money)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 
-from harness import registry
 from harness.errors import SuiteError
 from harness.plan.steps import Plan, Trial, trials
 from harness.suite import ALL, REFERENCE, Candidate, JudgeSpec, Suite
@@ -22,17 +22,23 @@ class Pairing(NamedTuple):
         """What the opponent is called."""
         return self.opponent.candidate.name if self.opponent else REFERENCE
 
+    def sampling(self, judge: JudgeSpec, share: int | None) -> dict[str, Any]:
+        """The parameters by which the judge's prompts are drawn; `share` as `share_of` gives it."""
+        params = {"opponent": self.player, "max_prompts": judge.max_prompts, "max_pairs": share}
+        return params if share is None else {**params, "candidate": self.trial.candidate.name}
+
 
 def add_judges(plan: Plan, identities: Mapping[str, str | None]) -> None:
     """Add a step for each pairing of each judge. `identities`: judge -> its own word on what it is."""
     judges = judges_of(plan.suite)
     found = {name: pairings(plan.suite, name) for name in judges}
+    members_first = list(TopologicalSorter({j.name: j.members for j in judges.values()}).static_order())
     for candidate in plan.suite.candidates:
         for trial in trials(candidate):
-            for name in _members_first(judges):
+            for name in members_first:
                 for pairing in found[name]:
                     if pairing.trial == trial:
-                        share = _share(judges[name], len(found[name]))
+                        share = share_of(judges[name], len(found[name]))
                         _add_judge(plan, judges[name], pairing, identities[name], share)
 
 
@@ -71,23 +77,11 @@ def _rival(trial: Trial, opponent: Candidate) -> Trial:
     return next((rival for rival in rivals if rival.seed == trial.seed), rivals[0])
 
 
-def _members_first(judges: Mapping[str, JudgeSpec]) -> list[str]:
-    """The judges' names, those that combine others after them; the suite has no circles."""
-    ordered: list[str] = []
+def share_of(judge: JudgeSpec, count: int) -> int | None:
+    """How many prompts each of a round robin's `count` pairings gets of `max_pairs`; None: all.
 
-    def place(name: str) -> None:
-        for member in judges[name].members:
-            place(member)
-        if name not in ordered:
-            ordered.append(name)
-
-    for name in judges:
-        place(name)
-    return ordered
-
-
-def _share(judge: JudgeSpec, count: int) -> int | None:
-    """How many prompts each of a round robin's `count` pairings gets of `max_pairs`; None: all."""
+    SuiteError where that is less than one.
+    """
     if judge.max_pairs is None:
         return None
     if judge.max_pairs < count:
@@ -104,13 +98,9 @@ def _add_judge(
         "judge": judge.plugin,
         "identity": identity,
         "name": judge.name,
-        "opponent": pairing.player,
-        "max_prompts": judge.max_prompts,
-        "max_pairs": share,
+        **pairing.sampling(judge, share),
         "controls": judge.controls,
     }
-    if share is not None:
-        params["candidate"] = trial.candidate.name
     after = {"candidate": plan.of(trial, "predict")[0].name}
     if opponent is not None:
         after["opponent"] = plan.of(opponent, "predict")[0].name
@@ -124,7 +114,7 @@ def _add_judge(
         trial=trial,
         subject=judge.name + against,
         runtime=plan.money,
-        fills_device=bool(getattr(registry.create(judge.plugin), "needs_device", False)),
+        fills_device=judge.needs_device,
         opponent=opponent,
     )
 

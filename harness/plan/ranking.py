@@ -1,4 +1,4 @@
-"""The plan's last step, over whatever the others made: what the rank stage is told of a suite and its run."""
+"""The plan's last step, over whatever the others made: the rank stage's parameters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from harness import registry
 from harness.plan.keys import step_key
 from harness.plan.steps import Plan, Step, Trial, trials
+from harness.protocols import trait
 from harness.records import ModelRef, to_json
 from harness.suite import Candidate, Suite
 from harness.worker import Work
@@ -45,6 +46,7 @@ def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
                 "against": j.against,
                 "members": j.members,
                 "symmetric": j.symmetric,
+                "verdicts_of": j.verdicts_of,
                 "plugin": j.plugin,
             }
             for j in _unique(suite, "judges")
@@ -62,7 +64,7 @@ def _unique(suite: Suite, kind: str) -> list[Any]:
 
 
 def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> dict[str, Any]:
-    """What the rank stage is told of a candidate."""
+    """The rank stage's parameters for a candidate."""
     trained = candidate.method is not None
     return {
         "name": candidate.name,
@@ -84,11 +86,12 @@ def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> di
 
 def _answers_of(candidate: Candidate) -> str | None:
     """Whose answers they are, where the backend stands in for a model that we do not run."""
-    return getattr(registry.create(candidate.backend), "answers_of", None)
+    found: str | None = trait(registry.create(candidate.backend), "answers_of")
+    return found
 
 
 def _shown(model: ModelRef, folder: Path) -> str:
-    """A local model below the suite's folder, or its own name: a report that is sent on tells no paths."""
+    """A local model below the suite's folder, or its own name: a report that is sent on shows no paths."""
     path = Path(model.name_or_path)
     if not path.is_absolute():
         return model.name_or_path
@@ -129,7 +132,7 @@ def _outcome(step: Step, failures: Mapping[str, str]) -> Any:
 
 
 def _ranked_grid(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the rank stage is told of a search: the points, and where the choice stands if there is one."""
+    """The rank stage's parameters for a search: its points, and the step that chose, if there is one."""
     if not candidate.grid:
         return None
     first = trials(candidate)[0]

@@ -101,12 +101,12 @@ class Plan:
 
     @property
     def money(self) -> dict[str, Any]:
-        """What a step that may ask a server is told: where replies are kept, and what the suite may spend.
+        """What a step that may ask a server needs: where replies are kept, and what the suite may spend.
 
         The account is the suite's name: as with its report, two suites of one name share it.
         """
         return {
-            "ledger": str(self.store.root.parent / "verdicts.sqlite"),
+            "ledger": str(self.store.root.parent / "ledger.sqlite"),
             "account": self.suite.name,
             "budget_usd": self.suite.budget_usd,
         }
@@ -134,7 +134,7 @@ class Plan:
         """The step that leaves the trial's trained model: its training, or the choice among a grid's."""
         return next(iter(self.of(trial, "choose") or self.of(trial, "train")), None)
 
-    def chosen(self, stages: Collection[str] | None = None) -> list[Step]:
+    def of_stages(self, stages: Collection[str] | None = None) -> list[Step]:
         """The steps of these stages, or all of them."""
         return [step for step in self.steps.values() if stages is None or step.stage in stages]
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness import format as fmt
-from harness.leaderboard.verdict_lines import EVERYONE
+from harness.records import ALL
 from harness.report.text import ellipsis, one_line
 
 Json = Mapping[str, Any]
 ColumnKind = Literal["score", "win rate", "cost"]
-EVEN = 0.5
-"""The win rate of two equals."""
 PRICE = "train_cost_usd"
 """A cost that has a column only where the suite names a price and a GPU was used."""
 RULE = "average"
@@ -115,7 +113,7 @@ def quality_columns(results: Json) -> list[Column]:
 
 
 def _opponent(against: str) -> str:
-    return "all others" if against == EVERYONE else against
+    return "all others" if against == ALL else against
 
 
 def all_warnings(results: Json) -> Iterator[str]:
@@ -123,9 +121,14 @@ def all_warnings(results: Json) -> Iterator[str]:
     yield from results["warnings"]
     names: dict[str, list[str]] = {}
     for candidate in results["candidates"]:
-        for warning in candidate["warnings"]:
+        for warning in row_warnings(candidate):
             names.setdefault(warning, []).append(candidate["name"])
     yield from (f"{', '.join(whose)}: {warning}" for warning, whose in names.items())
+
+
+def row_warnings(candidate: Json) -> list[str]:
+    """The warnings of a candidate: its own, then those that its win rates give rise to."""
+    return [*candidate["warnings"], *candidate["judge_warnings"]]
 
 
 def _label(text: str) -> str:
@@ -146,13 +149,18 @@ def figure(candidate: Json, column: Column) -> Json:
 
 
 def _columns(results: Json) -> list[Column]:
-    shown = [cost for cost in _COSTS if cost[0] != PRICE or has_price(results)]
+    shown = [cost for cost in _COSTS if _is_known(results, cost[0])]
     return quality_columns(results) + [Column("cost", key, label, "", way) for key, label, way, _ in shown]
 
 
 def has_price(results: Json) -> bool:
     """Whether any training has a cost in money."""
-    return any((c.get("costs") or {}).get(PRICE) is not None for c in results["candidates"])
+    return _is_known(results, PRICE)
+
+
+def _is_known(results: Json, cost: str) -> bool:
+    """Whether any candidate has a cost: a column that is empty for all would take the room of others."""
+    return any((c.get("costs") or {}).get(cost) is not None for c in results["candidates"])
 
 
 def _kind(candidate: Json, index: int) -> Literal["base", "ok", "failed"]:
@@ -173,7 +181,7 @@ def _cell(candidate: Json, column: Column) -> Cell:
     found = figure(candidate, column)
     if "missing" in found:
         if column.kind == "win rate" and candidate["name"] == column.against:
-            return Cell(text="–", note="the opponent")
+            return Cell(text="–" if column.against == "base" else "opponent", note="the opponent")
         return Cell(text="missing", note=one_line(found["missing"]))
     value, low, high = float(found["value"]), found.get("low"), found.get("high")
     compared = _comparison(candidate, column)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.leaderboard.verdict_lines import EVERYONE
+from harness.records import ALL
 from harness.report.board import Column, figure, metric_columns
 from harness.report.text import script_json, visible
 
@@ -79,7 +79,7 @@ class _Packer:
                 {
                     "name": visible(j["name"]),
                     "against": visible(j["against"]),
-                    "robin": j["against"] == EVERYONE,
+                    "robin": j["against"] == ALL,
                 }
                 for j in self.judges
             ],
@@ -108,7 +108,7 @@ class _Packer:
             "text": None if answer["text"] is None else visible(answer["text"]),
             "error": visible(answer.get("error") or ""),
             "cut": answer.get("finish_reason") == "length",
-            "tokens": answer.get("tokens") or 0,
+            "tokens": answer.get("tokens"),
             "scores": [_shown((answer.get("scores") or {}).get(m.key), m.unit) for m in self.metrics],
         }
 

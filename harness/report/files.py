@@ -94,6 +94,8 @@ def _parsed(content: bytes, path: Path, first_line: int = 1) -> Any:
     except json.JSONDecodeError as error:
         where = f"{path}:{first_line + error.lineno - 1}:{error.colno}"
         raise InputError(f"not JSON: {error.msg}", where=where, fix=FIX) from None
+    except (ValueError, RecursionError):
+        raise InputError("not JSON that can be read", where=f"{path}:{first_line}", fix=FIX) from None
 
 
 def _write(path: Path, content: str) -> None:

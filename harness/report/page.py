@@ -1,46 +1,31 @@
-"""The page: templates, one style sheet and one script in a single file that makes no request.
-
-A content security policy allows this script and this style sheet by their hashes and nothing else, so
-that even an escaping fault could not run what a model wrote.
-"""
+"""The page of a report: results and examples as one file that makes no request."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import format as fmt
-from harness.report import charts
-from harness.report.board import EVEN, Board, has_price
+from harness.report import charts, document
+from harness.report.board import Board, has_price, row_warnings
 from harness.report.examples import Examples
-from harness.report.text import visible
 from harness.report.views import agreement, costs, judges, provenance, scores, search, training
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def page(results: Json, board: Board, examples: Examples) -> str:
     """The whole page as HTML."""
     from markupsafe import Markup
 
-    style, script = _asset("style.css"), _asset("page.js")
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src {_hash(style)}; script-src {_hash(script)}"
-    )
-    template = _environment().get_template("page.html.jinja")
+    environment = document.environment(_TEMPLATES)
+    environment.globals |= {"colour": charts.colour, "fmt": fmt, "row_warnings": row_warnings}
     return (
-        template.render(
-            policy=policy,
-            style=Markup(style),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
+        environment.get_template("page.html.jinja").render(
+            **document.assets(_TEMPLATES, "style.css", "page.js"),
             data=Markup(examples.json),  # noqa: S704 - escaped by script_json
             results=results,
             board=board,
@@ -53,6 +38,7 @@ def page(results: Json, board: Board, examples: Examples) -> str:
             training=training.training_rows(results),
             samples=training.sampled_answers(results),
             costs=costs.cost_rows(results),
+            charged=costs.charged(results),
             has_price=has_price(results),
             searches=search.searches(results),
             scores=scores.full_scores(results),
@@ -66,30 +52,6 @@ def page(results: Json, board: Board, examples: Examples) -> str:
         )
         + "\n"
     )
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Whatever is printed is made visible first, so that no template can forget it; markup is left alone.
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
-    environment.globals |= {"colour": charts.colour, "fmt": fmt}
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (_HERE / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 def _whiskers(board: Board) -> list[list[Any]]:

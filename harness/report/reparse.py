@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.errors import HarnessError, InputError, PluginError
+from harness.errors import HarnessError, InputError, PluginError, first_line
 from harness.leaderboard import boards
 from harness.leaderboard.verdict_lines import READING, by_example
+from harness.protocols import Combines, Rereads
 from harness.records import Verdict, write_json, write_jsonl
-from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_objects, read_results
+from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_results
+from harness.report.verdict_checks import members_first, read_lines
 
 Json = dict[str, Any]
-_KEYS = frozenset(("judge", "example_id", "seed", "first", "second", "control", "raw", *READING))
+_BESIDE_A_SUITE = "; if it is in judges/ beside a suite, name the suite with --suite"
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,17 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
     where the folder is no report of this schema; HarnessError where a judge fails on a reply.
     """
     results = read_results(folder / RESULTS)
-    if not (folder / VERDICTS).is_file():
-        raise InputError("no such file", where=str(folder / VERDICTS), fix=FIX)
-    lines: dict[str, list[Json]] = {judge["name"]: [] for judge in results["judges"]}
-    for where, line in read_objects(folder / VERDICTS):
-        if not line.keys() >= _KEYS or line["judge"] not in lines:
-            raise InputError("not a verdict of this report", where=where, fix=FIX)
-        lines[line["judge"]].append(line)
-    told = [_reread(judge, lines, suite_folder) for judge in _members_first(results["judges"])]
-    judges = [_counted(judge, lines[judge["name"]]) for judge in results["judges"]]
-    board = boards.complete({**results, "judges": judges}, lines)
-    examples = list(_with_verdicts(read_examples(folder / EXAMPLES), judges, lines))
+    in_order = members_first(results, str(folder / RESULTS))
+    examples = list(read_examples(folder / EXAMPLES))
+    lines = read_lines(folder, results, {example["id"] for example in examples})
+    told = [_reread(judge, lines, suite_folder) for judge in in_order]
+    try:
+        judges = [_counted(judge, lines[judge["name"]]) for judge in results["judges"]]
+        board = boards.complete({**results, "judges": judges}, lines)
+        examples = list(_with_verdicts(examples, judges, lines))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"holds no results that can be completed: {type(error).__name__}: {first_line(error)}"
+        raise InputError(what, where=str(folder / RESULTS), fix=FIX) from error
     (folder / "index.html").unlink(missing_ok=True)  # a page that is there belongs to the results beside it
     write_jsonl(folder / VERDICTS, (line for mine in lines.values() for line in mine))
     write_jsonl(folder / EXAMPLES, examples)
@@ -65,30 +67,15 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
     return told
 
 
-def _members_first(judges: Sequence[Json]) -> list[Json]:
-    """The judges in an order in which those that combine others come after them; there are no circles."""
-    by_name = {judge["name"]: judge for judge in judges}
-    ordered: dict[str, Json] = {}
-
-    def place(judge: Json) -> None:
-        for member in judge["members"]:
-            place(by_name[member])
-        ordered[judge["name"]] = judge
-
-    for judge in judges:
-        place(judge)
-    return list(ordered.values())
-
-
 def _reread(judge: Json, lines: Mapping[str, list[Json]], suite_folder: Path | None) -> Reread:
     name, mine = judge["name"], lines[judge["name"]]
     try:
         made = _made(judge["plugin"], suite_folder)
     except PluginError as error:
-        return Reread(name, kept=str(error))
-    if judge["members"] and hasattr(made, "combine"):
+        return Reread(name, kept=f"{error}{'' if suite_folder else _BESIDE_A_SUITE}")
+    if judge["members"] and isinstance(made, Combines):
         found = _combined(made, judge["members"], mine, lines)
-    elif hasattr(made, "reread"):
+    elif isinstance(made, Rereads):
         found = ((line, made.reread(line["raw"])) for line in mine if line["raw"])
     else:
         return Reread(name, kept="its verdicts come from no reply that could be read again")
@@ -130,6 +117,8 @@ def _combined(
     """The panel's word on each of its lines, out of what its members say now."""
     said = {member: {_place(line): _verdict(line) for line in lines[member]} for member in members}
     for line in mine:
+        if line.get("settled"):
+            continue  # identical answers: nobody was asked
         verdicts = [said[member].get(_place(line)) for member in members]
         if None not in verdicts:
             yield line, panel.combine(verdicts)

@@ -5,6 +5,7 @@ No model is needed, so another metric costs no second pass over the eval set.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,20 @@ import numpy as np
 
 from harness import registry
 from harness.errors import StageError
-from harness.protocols import Evaluator, FloatArray, Progress
+from harness.protocols import AsksServer, Evaluator, FloatArray, Progress, TellsFailures, trait
 from harness.records import PluginSpec, Prediction, from_json, read_jsonl, write_json, write_jsonl
-from harness.stages.accounts import StepLedger
+from harness.stages.accounts import StepAccount
 from harness.stats.resampling import score_totals
+from harness.text import well_formed
 
-VERSION = 1
+VERSION = 2
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write statistics.jsonl, in the order of the predictions, and evaluator.json.
 
-    An evaluator that asks a server has a receipt there: requests, tokens, US dollars. Raises StageError where
+    An evaluator that asks a server has a receipt there: requests, tokens, US dollars; one that tells its
+    failures has their number by `faults`, and a `reason`. Raises StageError where
     the evaluator breaks its protocol, its server fails or the budget is spent.
     """
     spec = from_json(PluginSpec, params["evaluator"])
@@ -37,7 +40,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     rows = zip(predictions, statistics, values, strict=True)
     write_jsonl(out / "statistics.jsonl", (_line(p.example.id, row, value) for p, row, value in rows))
     # A plugin may know how its field spells it (ROUGE-L); a name of the user's own goes before that.
-    spelled = getattr(evaluator, "label", name) if name == spec.name else name
+    spelled = (trait(evaluator, "label") or name) if name == spec.name else name
     summary = {
         "name": name,
         "label": spelled.replace("_", " "),
@@ -45,6 +48,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         "higher_is_better": evaluator.higher_is_better,
         "signature": evaluator.signature(),
         "unscored": int(np.isnan(statistics).all(axis=1).sum()),
+        **_failures(evaluator),
         **receipt,
     }
     if not isinstance(summary["signature"], str):
@@ -57,11 +61,19 @@ def _paid(
     evaluator: Evaluator, predictions: Sequence[Prediction], name: str, runtime: Mapping[str, Any], out: Path
 ) -> tuple[FloatArray, dict[str, Any]]:
     """The statistics, and what they cost where a server was asked for them."""
-    if not (hasattr(evaluator, "server") and "ledger" in runtime):
+    if not (isinstance(evaluator, AsksServer) and "ledger" in runtime):
         return _measured(evaluator, predictions, name), {}
-    with StepLedger(runtime, out) as ledger:
-        ledger.lend_to(evaluator)
-        return _measured(evaluator, predictions, name), ledger.receipt()
+    with StepAccount(runtime, out) as account:
+        account.lend_to(evaluator)
+        return _measured(evaluator, predictions, name), account.receipt()
+
+
+def _failures(evaluator: Evaluator) -> dict[str, Any]:
+    """Why answers are not scored: counts by fault, and the commonest reason."""
+    if not isinstance(evaluator, TellsFailures) or not evaluator.failures:
+        return {}
+    faults, reasons = (Counter(column) for column in zip(*evaluator.failures, strict=True))
+    return {"faults": dict(sorted(faults.items())), "reason": well_formed(reasons.most_common(1)[0][0])}
 
 
 def _measured(evaluator: Evaluator, predictions: Sequence[Prediction], name: str) -> FloatArray:

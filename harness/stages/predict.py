@@ -15,13 +15,20 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from harness import registry
 from harness.errors import StageError
-from harness.protocols import Answerer, Decoding, LanguageModel, Progress
+from harness.protocols import (
+    Answerer,
+    AsksServer,
+    Decoding,
+    LanguageModel,
+    Progress,
+    TellsDevice,
+    TellsTokenizer,
+)
 from harness.records import (
-    Completion,
     Example,
     ModelRef,
     PluginSpec,
@@ -32,33 +39,16 @@ from harness.records import (
     from_json,
     iter_json_lines,
     read_jsonl,
+    total_cost,
     write_json,
     write_jsonl,
 )
-from harness.stages.accounts import StepLedger
+from harness.stages.accounts import StepAccount
 
 VERSION = 2
 PARTIAL = "batches.jsonl"
 RECENT = 16
 """How many lines of it the speed that is shown is taken over."""
-
-
-@runtime_checkable
-class _Placed(Protocol):
-    """A language model that knows what it computes on and in."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def dtypes(self) -> Mapping[str, str]: ...
-
-
-@runtime_checkable
-class _Tokenizing(Protocol):
-    """A language model with a tokenizer, told by a digest; per-token figures compare where it is the same."""
-
-    @property
-    def tokenizer(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +95,11 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
 @contextmanager
 def _lent(backend: Any, runtime: Mapping[str, Any], out: Path) -> Iterator[None]:
     """Have the server of a backend that asks one keep its replies in the ledger, within the budget."""
-    if not hasattr(backend, "server") or "ledger" not in runtime:
+    if not isinstance(backend, AsksServer) or "ledger" not in runtime:
         yield
         return
-    with StepLedger(runtime, out) as ledger:
-        ledger.lend_to(backend)
+    with StepAccount(runtime, out) as account:
+        account.lend_to(backend)
         yield
 
 
@@ -179,33 +169,32 @@ def _require_finite(prediction: Prediction) -> None:
 
 
 def _speed(batches: Sequence[_Batch]) -> str:
-    tokens = sum(prediction.completion.tokens for batch in batches for prediction in batch.predictions)
+    counted = (prediction.completion.tokens for batch in batches for prediction in batch.predictions)
+    tokens = sum(number for number in counted if number is not None)
     return f"{tokens / sum(batch.seconds for batch in batches):,.0f} tokens/s" if tokens else ""
 
 
 def _summary(
     predictions: Sequence[Prediction], batches: Sequence[_Batch], model: LanguageModel | Answerer
 ) -> dict[str, Any]:
-    """`failures` counts the answers that there are not by the first words of why, up to a colon."""
+    """`failures` counts the answers that there are not by the first words of why, up to a colon.
+
+    `generated_tokens` None: nobody counted them.
+    """
     completions = [prediction.completion for prediction in predictions]
+    counted = [completion.tokens for completion in completions if completion.tokens is not None]
     failures = Counter(str(c.error).partition(":")[0] for c in completions if c.error is not None)
     return {
         "seconds": sum(batch.seconds for batch in batches),
         "scored_tokens": sum(prediction.sums.tokens for prediction in predictions if prediction.sums),
-        "generated_tokens": sum(completion.tokens for completion in completions),
+        "generated_tokens": sum(counted) if counted else None,
         "prompt_tokens": sum(completion.prompt_tokens for completion in completions),
-        "cost_usd": _cost(completions),
+        "cost_usd": total_cost(completion.cost_usd for completion in completions),
         "examples": len(predictions),
         "failed": failures.total(),
         "failures": dict(sorted(failures.items())),
         "scores": not isinstance(model, Answerer),
-        "device": model.device if isinstance(model, _Placed) else None,
-        "dtypes": dict(model.dtypes) if isinstance(model, _Placed) else {},
-        "tokenizer": model.tokenizer if isinstance(model, _Tokenizing) else None,
+        "device": model.device if isinstance(model, TellsDevice) else None,
+        "dtypes": dict(model.dtypes) if isinstance(model, TellsDevice) else {},
+        "tokenizer": model.tokenizer if isinstance(model, TellsTokenizer) else None,
     }
-
-
-def _cost(completions: Sequence[Completion]) -> float | None:
-    """US dollars that all answers cost when they were made; None where that of one is not known."""
-    costs = [completion.cost_usd for completion in completions]
-    return None if None in costs else math.fsum(cost for cost in costs if cost is not None)

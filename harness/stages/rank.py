@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.judging.analysis import finite
 from harness.leaderboard import boards, cautions, judge_receipts, receipts, search, standing
+from harness.leaderboard.charges import charges
 from harness.leaderboard.comparisons import Compared, compare
 from harness.leaderboard.environment import environment
 from harness.leaderboard.verdict_lines import Lengths, by_example, judgments
@@ -25,8 +26,9 @@ from harness.records import (
     write_json,
     write_jsonl,
 )
+from harness.store import digest
 
-VERSION = 7
+VERSION = 8
 
 Json = dict[str, Any]
 
@@ -46,10 +48,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         metrics.append(compare(metric, candidates, inputs, ids))
     progress(total - 1, total, "judges and examples")
     lengths = Lengths(candidates, inputs, examples)
-    lines = {
-        judge["name"]: list(judgments(judge["name"], candidates, inputs, lengths))
-        for judge in params["judges"]
-    }
+    lines = {judge["name"]: list(judgments(judge, candidates, inputs, lengths)) for judge in params["judges"]}
     answers = {candidate["name"]: _answers(candidate, inputs) for candidate in candidates}
     board = _board(params, candidates, metrics, answers, inputs)
     by_metric = next((m for m in metrics if m.info["name"] == params["suite"]["rank_by"]), None)
@@ -74,6 +73,8 @@ def _board(
     rows = [_row(candidate, metrics, answers[candidate["name"]], inputs) for candidate in candidates]
     for row in rows:
         row["warnings"] += cautions.candidate_warnings(row, rows[0], infos)
+    judges = [judge_receipts.receipt_of(judge, candidates, inputs) for judge in params["judges"]]
+    answered = {c["name"]: receipts.folders(c, "predict", inputs) for c in candidates}
     found = {
         "schema": RESULTS_SCHEMA,
         "suite": params["suite"],
@@ -82,11 +83,12 @@ def _board(
             "eval_tokens": receipts.scored_tokens(receipts.folders(candidates[0], "predict", inputs)),
         },
         "metrics": infos,
-        "judges": [judge_receipts.receipt_of(judge, candidates, inputs) for judge in params["judges"]],
+        "judges": judges,
         "candidates": rows,
         "pairs": [pair for metric in metrics for pair in metric.pairs],
+        "charges": charges(judges, infos, answered),
     }
-    return dict(finite(found))
+    return finite(found)
 
 
 def _row(
@@ -114,6 +116,7 @@ def _row(
         "totals": search.totals(tried, trained, predicted, candidate.get("price_per_gpu_hour")),
         "badges": [*receipts.badges(candidate, trained, predicted), *search.badges(tried)],
         "warnings": [*receipts.outcome_warnings(trained), *search.warnings(tried)],
+        "judge_warnings": [],
     }
 
 
@@ -133,7 +136,8 @@ def _failure(candidate: Json) -> Json | None:
 def _told_of_answers(answers: Sequence[Json], predicted: Sequence[Path]) -> Json | None:
     """What there is to know of a first seed's answers without reading them; None where there are none.
 
-    `distinct` counts different texts; tokens and cost are a server's, null where nobody charged or counted.
+    `distinct` counts different texts, `sha256` stands for all of them in their order. Tokens and cost are a
+    server's, null where nobody charged or counted.
     """
     if not answers:
         return None
@@ -144,6 +148,7 @@ def _told_of_answers(answers: Sequence[Json], predicted: Sequence[Path]) -> Json
         "missing": len(answers) - len(texts),
         "cut_off": sum(answer["finish_reason"] == "length" for answer in answers),
         "distinct": len(set(texts)),
+        "sha256": digest([answer["text"] for answer in answers]) if texts else None,
         "prompt_tokens": receipt.get("prompt_tokens"),
         "generated_tokens": receipt["generated_tokens"],
         "cost_usd": receipt.get("cost_usd"),

@@ -11,11 +11,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import FloatArray, IntArray
 from harness.stats.proportions import UNKNOWN, Estimate
 from harness.stats.resampling import ScoreFunction, bootstrap
-
-IntArray = npt.NDArray[np.int64]
 
 
 def cohen_kappa(

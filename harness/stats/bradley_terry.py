@@ -15,12 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import BoolArray, FloatArray
 from harness.stats.crossed import Part, Spread
 from harness.stats.paired_comparisons import Model, Tally
+from harness.stats.proportions import wilson
 from harness.stats.resampling import percentile_ends
 
 Ends = tuple[FloatArray, FloatArray]
+_ALIKE = 1e-9
+"""Resamples that lie no further apart are of prompts that all say the same."""
+_FAR = 2.0
+"""Logits from which on few prompts hold an upset, so that resamples of them are too much alike."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Abilities:
     `value`, `low`, `high` and `standard_error` are (players,), `draws` is (B, players): the abilities of each
     resample of prompts, whose standard deviation is `standard_error`. `covariance` is (players, players), by
     the likelihood, for judgments that are independent of one another. `position` is the logit by which
-    standing first helps; 0 with NaN for its ends where it was not fitted. `bounded` is False where some
-    players never lost to, nor tied with, the others: how far apart they are is then the ridge's word alone.
+    standing first helps; 0 with NaN for its ends where it was not fitted. `bounded_below` and `bounded_above`
+    (players,) are False where the judgments put no end to an ability, as to that of a player who never lost
+    or tied: how far it lies from the others is then the ridge's word alone.
     """
 
     value: FloatArray
@@ -43,13 +49,13 @@ class Abilities:
     position: float
     position_low: float
     position_high: float
-    bounded: bool
+    bounded_below: BoolArray
+    bounded_above: BoolArray
 
-    def against(self, player: int) -> tuple[FloatArray, FloatArray]:
-        """(players,) abilities with that of `player` at 0, and their standard errors by the likelihood."""
-        variance = np.diag(self.covariance)
-        error = np.sqrt(np.maximum(0.0, variance + variance[player] - 2 * self.covariance[player]))
-        return self.value - self.value[player], error
+    @property
+    def bounded(self) -> bool:
+        """Whether the judgments put an end to every ability."""
+        return bool(self.bounded_below.all() and self.bounded_above.all())
 
 
 def bradley_terry(
@@ -76,7 +82,9 @@ def bradley_terry(
     variance 1 / ridge would, so that a player who always wins stays finite. A ridge of 0 is plain maximum
     likelihood, and ValueError where that has no maximum.
 
-    Intervals are percentiles over resampled prompts, and where `bounded` is False no narrower than Wald's.
+    Intervals are percentiles over resampled prompts, and where `bounded` is False, or beyond 2 logits, no
+    narrower than Wald's. Of prompts that are all alike nothing is known but that there are few others, as
+    in `proportions.share_interval`, in which the answer in question may always win, or always lose.
     `trial` (m,) says of which training (seed) of the players a judgment is; of two or more the intervals hold
     for other seeds too, by `crossed`, provided that all players have judgments in each.
     """
@@ -84,8 +92,8 @@ def bradley_terry(
     model = Model(players, tally.cells, position, ridge)
     counts, worths = (sums[0] for sums in tally.sums(np.ones((1, tally.prompts))))
     found = model.fit(counts.sum(axis=0)[None], worths.sum(axis=0)[None])[0]
-    bounded = model.bounded(counts.sum(axis=0), worths.sum(axis=0))
-    if np.isnan(found).any() or (ridge == 0 and not bounded):
+    bounds = model.bounds(counts.sum(axis=0), worths.sum(axis=0))
+    if np.isnan(found).any() or (ridge == 0 and not bounds.all()):
         raise ValueError("no finite abilities: some players always win or never meet; give a ridge above 0")
     covariance = model.covariance(found, counts.sum(axis=0), worths.sum(axis=0))
     pooled, by_trial = _refits(model, tally, found, draws, seed)
@@ -93,9 +101,14 @@ def bradley_terry(
     if draws and min(tally.trials, tally.prompts) > 1 and model.all_meet(counts):
         observed = model.fit(counts, worths, found)
         ends = _ends_over_trials(found, observed, by_trial, tally.prompts, level)
-    if not bounded:
-        ends = _at_least_wald(ends, found, covariance, tally.prompts, level)
-    return _abilities(found, ends, pooled, covariance, position, bounded)
+    alike = ends[1] - ends[0] < _ALIKE
+    by_wald = (np.abs(found) > _FAR) & (ends[1] - ends[0] >= _ALIKE)
+    by_wald[:-1] |= not bounds.all()
+    ends = _where(by_wald, _at_least_wald(ends, found, covariance, tally.prompts, level), ends)
+    if (unknown := alike & ~by_wald).any():
+        others = model.fit(*_few_others(model, counts.sum(axis=0), worths.sum(axis=0), tally.prompts, level))
+        ends = _where(unknown, _around(found, others), ends)
+    return _abilities(found, ends, pooled, covariance, position, bounds)
 
 
 def _refits(
@@ -148,13 +161,37 @@ def _at_least_wald(ends: Ends, found: FloatArray, covariance: FloatArray, prompt
     return np.fmin(ends[0], found - reach), np.fmax(ends[1], found + reach)
 
 
+def _few_others(
+    model: Model, counts: FloatArray, worths: FloatArray, prompts: int, level: float
+) -> tuple[FloatArray, FloatArray]:
+    """(2 p, c) sums in which, of each parameter, few prompts are replaced by its worst, then by its best."""
+    first, second = np.divmod(model.cells, model.players)
+    player = np.arange(model.players)[:, None]
+    best = np.where(first == player, counts, np.where(second == player, 0.0, worths))
+    worst = np.where(first == player, 0.0, np.where(second == player, counts, worths))
+    extreme = np.concatenate([worst, np.zeros((1, len(counts))), best, counts[None]])
+    few = wilson(0, prompts, level=level)[1]
+    return np.tile(counts, (len(extreme), 1)), (1 - few) * worths + few * extreme
+
+
+def _around(found: FloatArray, others: FloatArray) -> Ends:
+    """The diagonals of two (p, p), the ends of each parameter in the fits that were made for it."""
+    p = len(found)
+    low, high = np.diag(others[:p]), np.diag(others[p:])
+    return np.fmin(low, found), np.fmax(high, found)
+
+
+def _where(which: BoolArray, ends: Ends, otherwise: Ends) -> Ends:
+    return np.where(which, ends[0], otherwise[0]), np.where(which, ends[1], otherwise[1])
+
+
 def _abilities(
     found: FloatArray,
     ends: Ends,
     drawn: FloatArray,
     covariance: FloatArray,
     position: bool,
-    bounded: bool,
+    bounds: BoolArray,
 ) -> Abilities:
     finite = drawn[~np.isnan(drawn).any(axis=1), :-1]
     unknown = np.full(len(found) - 1, math.nan)
@@ -168,5 +205,6 @@ def _abilities(
         position=float(found[-1]) if position else 0.0,
         position_low=float(ends[0][-1]) if position else math.nan,
         position_high=float(ends[1][-1]) if position else math.nan,
-        bounded=bounded,
+        bounded_below=bounds[0],
+        bounded_above=bounds[1],
     )

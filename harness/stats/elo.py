@@ -11,9 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import FloatArray, IntArray
 
-IntArray = npt.NDArray[np.int64]
 POINTS_PER_LOGIT = 400 / math.log(10)
 """On Elo's scale 400 points are odds of ten to one."""
 _GAMES_AT_ONCE = 20_000_000

@@ -7,11 +7,9 @@ p-value below one in the number of draws, which a correction over hundreds of pa
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import FloatArray, IntArray
 
-IntArray = npt.NDArray[np.int64]
 _LARGEST_DENOMINATOR = 120
 _ROUNDING = 1e-9
 _MOST_PRODUCTS = 3e8

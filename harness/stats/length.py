@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import BoolArray, FloatArray, IntArray
 from harness.stats.lattice import exact_sign_flip, units_of
 from harness.stats.paired import sign_flip
 from harness.stats.proportions import UNKNOWN, Estimate, share_interval
 from harness.stats.resampling import percentile_ends, resampled_weights
 
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 _STEPS = 100
 _CONVERGED = 1e-9
+_EITHER_SIDE = 0.05
+"""So many answers must be no longer, and as many no shorter: else equal length is at the edge of the data."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ def length_adjusted(
     lengths in characters, NaN where unknown (left out); the prompt's index; `candidate_first`, where the
     candidate's answer stood first (everywhere, if None); `opponent`, its index (one and the same, if None).
 
+    NaN where the judgments cannot tell: where all prompts are worth the same to the candidate, and where in
+    fewer than 5% of the judgments its answer is no longer, or no shorter, than the opponent's, so that equal
+    lengths were hardly seen.
+
     The model is a logistic regression of the worth to the candidate, by quasi-likelihood, on a constant for
     each opponent, +1/2 or -1/2 for standing first or second (where both occur), and tanh(d / s), d being the
     candidate's length minus the opponent's and s the root mean square of d. `ridge` / 2 times the sum of the
@@ -105,9 +109,9 @@ def length_adjusted(
     response = np.where(ours_first, worth, 1 - worth)[use]
     index = _codes(np.asarray(prompt)[use])
     by_prompt = np.bincount(index, weights=response) / np.bincount(index)
-    if np.ptp(by_prompt) == 0:
-        return Estimate(float(by_prompt[0]), *share_interval(by_prompt, level=level))
     gap = np.where(ours_first, 1.0, -1.0)[use] * (length_first - length_second)[use]
+    if np.ptp(by_prompt) == 0 or min(np.mean(gap >= 0), np.mean(gap <= 0)) < _EITHER_SIDE:
+        return UNKNOWN
     opponents = _codes((np.zeros(len(use)) if opponent is None else np.asarray(opponent))[use])
     design, shares = _design(gap, ours_first[use], opponents), np.bincount(opponents) / len(opponents)
     found = _fit(design, response, ridge)

@@ -7,6 +7,11 @@ import numpy.typing as npt
 
 from harness.protocols import FloatArray
 
+ALPHA = 0.05
+"""The level that every family of tests is held to."""
+NO_DIFFERENCE = "cannot be told apart"
+"""The verdict on two of which neither is shown to be better."""
+
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:
     """Holm's step-down adjusted p-values, in the order given; NaN stays NaN and is not of the family.

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import BoolArray, FloatArray, IntArray
 from harness.stats.resampling import resampled_weights
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-IntArray = npt.NDArray[np.int64]
 
 _STEPS = 100
 _CONVERGED = 1e-9
 _UNBOUNDED = 25.0
-"""Logits that no data show: where an estimate gets there, the likelihood has no maximum."""
+"""Logits beyond what data can show: where an estimate reaches them, the likelihood has no maximum."""
 _JITTER = 1e-12
 """Keeps a curvature invertible that a ridge of 0 leaves flat; it bends the steps' way, not their end."""
 
@@ -96,17 +95,19 @@ class Model:
     position: bool
     ridge: float
 
-    def bounded(self, counts: FloatArray, worths: FloatArray) -> bool:
-        """Whether (c,) sums fix all abilities: no set of players always beats the rest, or never meets it.
+    def bounds(self, counts: FloatArray, worths: FloatArray) -> BoolArray:
+        """(2, players): whether (c,) sums hold each ability from below, and from above.
+
+        From below where the player beats, itself or over others, everybody else; from above where everybody
+        so beats it. All are held where no set of players always beats the rest, or never meets it.
 
         Source: Ford, Solution of a Ranking Problem from Binary Comparisons (1957).
         """
-        from scipy.sparse import csr_array
-        from scipy.sparse.csgraph import connected_components
-
         beaten = self._table(worths[None])[0] + self._table((counts - worths)[None])[0].T
-        parts, _ = connected_components(csr_array(beaten > 0), connection="strong")
-        return bool(parts == 1)
+        reaches = (beaten > 0) | np.eye(self.players, dtype=np.bool_)
+        for _ in range(self.players.bit_length()):
+            reaches = reaches.astype(np.float64) @ reaches > 0
+        return np.stack([reaches.all(axis=1), reaches.all(axis=0)])
 
     def all_meet(self, counts: FloatArray) -> bool:
         """Whether in each of (trials, c) sums every player has a judgment."""

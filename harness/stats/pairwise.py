@@ -2,7 +2,8 @@
 
 The unit is the prompt: its two orders are one observation, and so are its seeds, which are a sample of
 their own. A pair counts only where both orders were understood; the others are counted as incomplete, never
-guessed.
+guessed. `aggregate` needs nothing but two columns of verdicts: it is the entrance for one pair alone, and the
+reference that `harness.judging.panels`, which counts all pairs of a table at once, is held to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.protocols import FloatArray
+from harness.protocols import BoolArray, FloatArray
 from harness.records import CHOICES, Choice
 from harness.stats.agreement import cohen_kappa
 from harness.stats.proportions import binomial_p_value
@@ -22,6 +23,7 @@ from harness.stats.rates import IntervalMethod, Rate, p_value_of_even, rate
 
 __all__ = [
     "FIRST",
+    "RULES",
     "SECOND",
     "TIE",
     "UNPARSED",
@@ -33,9 +35,10 @@ __all__ = [
     "p_value_of_even",
 ]
 
-BoolArray = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
-FIRST, SECOND, TIE, UNPARSED = range(4)
+FIRST, SECOND, TIE, UNPARSED = range(len(CHOICES))
+RULES = ("average", "tie_on_disagreement", "consistent_only")
+"""The rules of aggregation, as fields of WinRate; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class WinRate:
 
 def encode(choices: Sequence[Choice]) -> Codes:
     """Verdicts as the codes FIRST, SECOND, TIE, UNPARSED; shape (len(choices),)."""
-    return np.array([CHOICES.index(choice) for choice in choices], dtype=np.int8)
+    codes = {choice: code for code, choice in enumerate(CHOICES)}
+    return np.array([codes[choice] for choice in choices], dtype=np.int8)
 
 
 def aggregate(

@@ -7,10 +7,8 @@ import string
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from harness.protocols import BoolArray, IntArray
 
 
 def rank_intervals(better: BoolArray) -> IntArray:

@@ -19,6 +19,8 @@ from harness.stats.paired import sign_flip
 from harness.stats.proportions import share_interval, t_interval
 from harness.stats.resampling import bootstrap
 
+EVEN = 0.5
+"""The win rate of two equals."""
 IntervalMethod = Literal["wilson", "t", "bootstrap"]
 
 
@@ -65,7 +67,7 @@ def p_value_of_even(worths: npt.ArrayLike, *, seed: int = 0) -> float:
     values = _by_prompt(by_seed)
     if len(values) == 0:
         return math.nan
-    units = units_of(values - 0.5)
+    units = units_of(values - EVEN)
     if units is not None:
         p_value = exact_sign_flip(units)
     else:
@@ -73,7 +75,7 @@ def p_value_of_even(worths: npt.ArrayLike, *, seed: int = 0) -> float:
     over_seeds = _over_seeds(by_seed, seed)
     if over_seeds is None:
         return p_value
-    return max(p_value, over_seeds.p_value(float(values.mean()) - 0.5))
+    return max(p_value, over_seeds.p_value(float(values.mean()) - EVEN))
 
 
 def _interval(

@@ -18,11 +18,10 @@ sections.py            reading a part with all of its faults collected
 yaml_source.py         YAML with line and column, and --set
 """
 
+from harness.records import ALL, REFERENCE
 from harness.suite.loading import load_suite
 from harness.suite.specs import (
-    ALL,
     BASE,
-    REFERENCE,
     Candidate,
     DataSpec,
     EvaluatorSpec,

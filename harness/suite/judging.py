@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from harness import registry
+from harness.protocols import trait
+from harness.records import ALL, REFERENCE
 from harness.suite.keys import JudgeKeys
 from harness.suite.sections import Reader, Written
 from harness.suite.selection import Chosen
-from harness.suite.specs import ALL, REFERENCE, JudgeSpec
+from harness.suite.specs import JudgeSpec
 from harness.validation import suggestion
 
 
@@ -20,13 +23,16 @@ def read_judge(reader: Reader, chosen: Chosen, candidates: Sequence[str], where:
     opponents = [*candidates, REFERENCE, ALL]
     if keys.against not in opponents:
         what = f"no candidate '{keys.against}'"
-        reader.fault(options.at("against"), what, suggestion(keys.against, opponents))
+        fix = suggestion(keys.against, opponents)
+        others = f"{REFERENCE} (the reference answers) and {ALL} (each with each)"
+        listed = f"known are {', '.join(candidates)}, and beside them {others}"
+        reader.fault(options.at("against"), what, fix if fix.startswith("did") else listed)
     if keys.max_pairs is not None and keys.against != ALL:
         what = "is for a round robin, and this judge compares with one opponent"
         reader.fault(options.at("max_pairs"), what, "write max_prompts, or against: all")
     judge = registry.create(chosen.spec)
-    members = tuple(getattr(judge, "members", ()))
-    symmetric = bool(getattr(judge, "symmetric", False))
+    members = tuple(trait(judge, "members"))
+    symmetric = bool(trait(judge, "symmetric"))
     if keys.controls and (members or symmetric):
         kind = "combines the verdicts of others" if members else "sees no order and has no noise"
         reader.fault(options.at("controls"), f"this judge {kind}", "leave it out")
@@ -39,8 +45,22 @@ def read_judge(reader: Reader, chosen: Chosen, candidates: Sequence[str], where:
         keys.controls,
         members,
         symmetric,
+        bool(trait(judge, "needs_device")),
+        trait(judge, "verdicts_of"),
         where,
     )
+
+
+def with_members_opponents(judges: Sequence[JudgeSpec], chosen: Sequence[Chosen]) -> tuple[JudgeSpec, ...]:
+    """The judges; one that combines others and says no `against` has theirs, where they have the same."""
+    by_name = {judge.name: judge for judge in judges}
+    unsaid = [each.name for each in chosen if "against" not in each.options.value]
+    for _ in judges:  # panels of panels: each round takes what the round before brought
+        for name in unsaid:
+            opponents = {by_name[one].against for one in by_name[name].members if one in by_name}
+            if len(opponents) == 1:
+                by_name[name] = replace(by_name[name], against=opponents.pop())
+    return tuple(by_name[judge.name] for judge in judges)
 
 
 def check_panels(reader: Reader, judges: Mapping[str, JudgeSpec], chosen: Sequence[Chosen]) -> None:

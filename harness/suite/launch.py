@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.protocols import trait
 from harness.registry import Plugin
 from harness.suite.keys import LaunchKeys
 from harness.suite.sections import Reader, Written
@@ -12,7 +13,7 @@ from harness.suite.sections import Reader, Written
 def read_launch(reader: Reader, written: Written, backend: Plugin) -> dict[str, Any]:
     """The keys of a launch in several processes; empty for one process."""
     keys = reader.section(LaunchKeys, written)
-    honoured: frozenset[str] = getattr(backend.cls, "launch_keys", frozenset())
+    honoured: frozenset[str] = trait(backend.cls, "launch_keys")
     for key in keys.model_fields_set - honoured:
         what = f"backend '{backend.name}' does not honour launch.{key}"
         fix = f"it honours {', '.join(sorted(honoured))}" if honoured else "leave launch out"

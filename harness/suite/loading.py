@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.data.sources import SourceSpec
-from harness.records import Method, ModelRef
+from harness.records import ALL, REFERENCE, Method, ModelRef
 from harness.registry import Plugin
 from harness.suite.grids import check_points, read_points
 from harness.suite.inputs import read_model, read_prompting, read_sources, read_split
-from harness.suite.judging import check_panels, read_judge
+from harness.suite.judging import check_panels, read_judge, with_members_opponents
 from harness.suite.keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
 from harness.suite.launch import read_launch
 from harness.suite.methods import read_method, trains
@@ -26,9 +26,7 @@ from harness.suite.recipes import read_generation, read_training
 from harness.suite.sections import Reader, Written
 from harness.suite.selection import Chosen, read_backend, read_plugins, read_seeds
 from harness.suite.specs import (
-    ALL,
     BASE,
-    REFERENCE,
     Candidate,
     DataSpec,
     EvaluatorSpec,
@@ -230,7 +228,7 @@ class _Loading:
 
     def _judges(self, written: Written) -> tuple[JudgeSpec, ...]:
         chosen = read_plugins(self.reader, "judge", written, frozenset(JudgeKeys.model_fields))
-        judges = tuple(self._judge(c) for c in chosen)
+        judges = with_members_opponents([self._judge(c) for c in chosen], chosen)
         check_panels(self.reader, {judge.name: judge for judge in judges}, chosen)
         return judges
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import registry
 from harness.modeling.trl_settings import PACKING_KEYS
+from harness.protocols import trait
 from harness.records import Method
 from harness.registry import Plugin
 from harness.suite.method_settings import LEARNING_RATES
@@ -83,7 +84,7 @@ def read_training(
 
 def _check_values(reader: Reader, merged: Merged, backend: Plugin) -> None:
     """Faults of values that another backend would honour, but not this one."""
-    for key, honoured in getattr(backend.cls, "training_values", {}).items():
+    for key, honoured in trait(backend.cls, "training_values").items():
         value = merged.values.get(key)
         if value is not None and value not in honoured:
             known = ", ".join(sorted(map(str, honoured)))
@@ -143,7 +144,7 @@ def read_generation(
     A backend that declares `generation_keys` has a fault for any other that is set. Where it declares none of
     them, its answers are there already: it passes over the suite's keys.
     """
-    honoured: frozenset[str] | None = getattr(backend and backend.cls, "generation_keys", None)
+    honoured: frozenset[str] | None = trait(backend and backend.cls, "generation_keys")
     if backend is not None and honoured is not None and not honoured:
         for key in reader.mapping(candidate):
             what = f"backend '{backend.name}' generates nothing"

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.sources import SourceSpec
+from harness.protocols import VerdictsOf
 from harness.records import Method, ModelRef, PluginSpec, Prompting
 
 BASE = "base"
 """The untrained model: always a candidate, always the first."""
-REFERENCE = "reference"
-"""What the examples' reference answers are called where they are compared as an answer of their own."""
-ALL = "all"
-"""In a judge's `against`: every candidate with every other."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class JudgeSpec:
 
     `against` is a candidate, REFERENCE or ALL. `max_prompts` limits how many examples it is asked about,
     `max_pairs` how many pairs of answers in a round robin; None: all. On `controls` prompts it is tested
-    itself. `members` are the judges of the suite that a panel combines; a `symmetric` judge sees no order.
+    itself. `members` are the judges of the suite that a panel combines; a `symmetric` judge sees no order;
+    one that `needs_device` fills a GPU; `verdicts_of` says what its verdicts are, if not opinions of quality.
     `where` is its place in the file.
     """
 
@@ -45,6 +43,8 @@ class JudgeSpec:
     controls: int = 0
     members: tuple[str, ...] = ()
     symmetric: bool = False
+    needs_device: bool = False
+    verdicts_of: VerdictsOf | None = None
     where: str = field(default="", compare=False)
 
 

@@ -1,7 +1,7 @@
 """Every method on every engine that runs on a CPU: python tests/benchmarks/engines.py
 
-Prints the Markdown table of harness/README.md: the final negative log-likelihood of held-out answers, seconds
-of training and peak memory, each training in a process of its own. tiny-en on real GPT-4 answers; one epoch
+Prints the Markdown table of README.md here: the final negative log-likelihood of held-out answers, seconds of
+training and peak memory, each training in a process of its own. tiny-en on real GPT-4 answers; one epoch
 of 400 rows, a validation over 100 others, batch 8, at most 512 tokens, two threads, unless told otherwise.
 Figures of a CPU: only the likelihoods say anything about a GPU.
 """

@@ -63,7 +63,7 @@ def completions(url: str, folder: Path) -> float:
 
     started = time.perf_counter()
     server = ChatServer(url, timeout=60.0, max_retries=8, concurrency=CONCURRENCY)
-    with Ledger(folder / "verdicts.sqlite") as ledger, ThreadPoolExecutor(CONCURRENCY) as pool:
+    with Ledger(folder / "ledger.sqlite") as ledger, ThreadPoolExecutor(CONCURRENCY) as pool:
         server.lend(Account(ledger, "benchmark", 5.0))
         replies = list(pool.map(lambda n: server.complete(request(n)), range(REQUESTS)))
         seconds = time.perf_counter() - started

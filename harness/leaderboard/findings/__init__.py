@@ -26,6 +26,7 @@ def findings(results: Mapping[str, Any]) -> list[str]:
         *judges.by_judges(results),
         *recipes.searched(results),
         *recipes.bought(results),
+        *recipes.charged(results),
         *recipes.by_seed(results),
         *recipes.scope(results),
     ]

@@ -6,32 +6,31 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from harness import format as fmt
-from harness.leaderboard.comparisons import NO_DIFFERENCE
 from harness.leaderboard.findings.judges import preferred, why_refused
 from harness.leaderboard.findings.words import (
     OUTCOMES,
     are,
     difference,
-    listed,
     score,
     standings,
-    with_interval,
 )
 from harness.leaderboard.measurements import INSTEAD
 from harness.leaderboard.standing import ranking_pairs
+from harness.records import ALL
+from harness.stats.multiplicity import NO_DIFFERENCE
 
 Json = Mapping[str, Any]
 NEIGHBOURS = 3
-"""So many neighbours that cannot be told apart are spoken of; the page has them all."""
+"""At most so many pairs of neighbours that cannot be told apart are listed; the page has them all."""
 WORTH_SAYING = 1.1
 """A training that costs so many times less is called cheaper."""
 PRACTICAL = 100_000
-"""More prompts than this nobody judges."""
+"""Where more prompts than this would be needed, their number is not given."""
 CHEAPER = {"train_cost_usd": "cheaper", "train_seconds": "faster"}
 
 
 def by_rank(results: Json) -> Iterator[str]:
-    """The leader first: this sentence stands alone above the board."""
+    """The leader first: this sentence is shown alone above the board."""
     ranks_by = results["suite"]["rank_by"]
     metric = next((m for m in results["metrics"] if m["name"] == ranks_by), None)
     judge = next((j for j in results["judges"] if j["name"] == ranks_by), None)
@@ -53,7 +52,7 @@ def _by_metric(metric: Json, results: Json) -> Iterator[str]:
         yield f"No candidate can be ranked by {metric['label']}, as this board is to be."
     if apart:
         yield (
-            f"{listed(apart)} {are(apart)} not ranked: {metric['label']} is per token, and another "
+            f"{fmt.listed(apart)} {are(apart)} not ranked: {metric['label']} is per token, and another "
             f"tokenizer makes other tokens; {INSTEAD}."
         )
     compared = {c["name"]: c["differences"].get(metric["name"], {}) for c in ranked}
@@ -68,8 +67,9 @@ def _by_judge(judge: Json, results: Json) -> Iterator[str]:
     elif not ranked:
         yield f"No candidate can be ranked by the judge {judge['name']}, as this board is to be."
     else:
-        yield preferred(judge, {row["name"]: row["win_rates"][judge["name"]] for row in ranked})
-        yield from _order(ranked, results, "candidate")
+        yield from preferred(judge, {row["name"]: row["win_rates"][judge["name"]] for row in ranked})
+        rivals = "candidate" if judge["against"] == ALL else f"candidate compared with {judge['against']}"
+        yield from _order(ranked, results, rivals)
         yield from _neighbours(results, "%")
 
 
@@ -85,7 +85,7 @@ def _leader(leader: Json, base: Json, metric: Json, among: str) -> str:
     way = "higher" if metric["higher_is_better"] else "lower"
     head = (
         f"{leader['name']} has the best {metric['label']}{among} ({way} is better): "
-        f"{with_interval(mine, unit)}, n = {fmt.count(mine['n'])}."
+        f"{fmt.with_interval(mine, unit)}, n = {fmt.count(mine['n'])}."
     )
     if "value" not in apart:
         return head
@@ -115,12 +115,12 @@ def _beside(names: Sequence[str], alike: Set[frozenset[str]], rivals: str) -> It
     leader, *others = names
     equals = [name for name in others if {leader, name} in alike]
     if equals:
-        yield f"{listed(equals)} cannot be told apart from {leader}: the order among them may be chance."
+        yield f"{fmt.listed(equals)} cannot be told apart from {leader}: the order among them may be chance."
     elif others:
         yield f"{leader} is ahead of every other {rivals}."
     groups = [g for g in _groups([n for n in others if n not in equals], alike) if len(g) > 2]
     if groups:
-        yield f"These cannot be told apart: {'; '.join(map(listed, groups))}."
+        yield f"These cannot be told apart: {'; '.join(map(fmt.listed, groups))}."
 
 
 def _groups(names: Sequence[str], alike: Set[frozenset[str]]) -> list[list[str]]:
@@ -149,7 +149,16 @@ def _neighbours(results: Json, unit: str) -> Iterator[str]:
         )
         names = f"{pair['first']} and {pair['second']}"
         if pair["low"] is not None:
-            yield f"{names} cannot be told apart ({difference(pair, unit)}){saving}.{_needed(pair)}"
+            told = f"{difference(pair, unit)}{_in_spite_of(pair)}"
+            yield f"{names} cannot be told apart ({told}){saving}.{_needed(pair)}"
+
+
+def _in_spite_of(pair: Json) -> str:
+    """Why two cannot be told apart whose interval, that of one comparison, leaves 0 out."""
+    if not pair["low"] * pair["high"] > 0:
+        return ""
+    corrected = fmt.p_value(pair["p_adjusted"])
+    return f", {corrected} after correction" if corrected else ""
 
 
 def _needed(pair: Json) -> str:
@@ -158,4 +167,5 @@ def _needed(pair: Json) -> str:
         return ""
     if more > PRACTICAL:
         return f" More than {fmt.count(PRACTICAL)} more prompts would be needed."
-    return f" About {fmt.about(more)} more {'prompt' if more == 1 else 'prompts'} would be needed."
+    prompts = "prompt" if more == 1 else "prompts"
+    return f" About {fmt.about(more)} more {prompts} would be needed, if that is the true difference."

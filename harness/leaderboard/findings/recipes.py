@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.leaderboard.findings.words import listed, were
+from harness.leaderboard.findings.words import were
 
 Json = Mapping[str, Any]
 
@@ -36,6 +36,23 @@ def bought(results: Json) -> Iterator[str]:
                 f"{fmt.dollars(answers['cost_usd'])} ({fmt.count(answers['prompt_tokens'])} tokens sent, "
                 f"{fmt.count(answers['generated_tokens'])} received)."
             )
+
+
+def charged(results: Json) -> Iterator[str]:
+    """What metrics took that a server was asked for, and what all servers charged together."""
+    for metric in results["metrics"]:
+        if receipt := metric.get("receipt"):
+            price = "an unknown sum" if receipt["cost_usd"] is None else fmt.dollars(receipt["cost_usd"])
+            yield (
+                f"{metric['label']} took {price} for {fmt.count(receipt['requests'])} requests "
+                f"({fmt.count(receipt['prompt_tokens'])} tokens sent, "
+                f"{fmt.count(receipt['completion_tokens'])} received)."
+            )
+    found, budget = results.get("charges"), results["suite"].get("budget_usd")
+    if found and (found["cost_usd"] or (budget and found["rows"])):
+        unknown = f", and {fmt.count(found['unknown'])} unknown sums" if found["unknown"] else ""
+        of = "" if budget is None else f"; the budget is {fmt.dollars(budget)}"
+        yield f"Servers charged {fmt.dollars(found['cost_usd'])} in all for this board{unknown}{of}."
 
 
 def by_seed(results: Json) -> Iterator[str]:
@@ -69,12 +86,12 @@ def scope(results: Json) -> Iterator[str]:
         return
     least, most = min(seeds[name] for name in several), max(seeds.values())
     counts = f"{most}" if least == most else f"{least} to {most}"
+    whose = f"{fmt.listed(several)} {were(several)}" if once else "Each candidate was"
     yield (
-        f"{listed(several) if once else 'Each candidate'} {were(several) if once else 'was'} trained with "
-        f"{counts} seeds, whose statistics are averaged and then scored. Intervals are 95%, over the eval "
-        "examples and the seeds: they hold what other seeds would change."
+        f"{whose} trained with {counts} seeds, whose statistics are averaged and then scored. Intervals are "
+        "95%, over the eval examples and the seeds: they hold what other seeds would change."
     )
     if once:
         whose = "its interval does" if len(once) == 1 else "their intervals do"
-        subject = f"{listed(once)} {were(once)}"
+        subject = f"{fmt.listed(once)} {were(once)}"
         yield f"{subject} trained with one seed: {whose} not hold what another would change."

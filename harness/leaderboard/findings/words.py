@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
-from harness.leaderboard.comparisons import ALPHA, NO_DIFFERENCE
-from harness.leaderboard.verdict_lines import EVERYONE
+from harness.judging.leading import opponent_of
+from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE
 
 Json = Mapping[str, Any]
+WITHHELD = {
+    "unread": "too many verdicts on one pair could not be read",
+    "position": "standing first more often would do as much",
+}
+"""Why a win rate that the test tells from even is none, by `withheld` of the analysis."""
 OUTCOMES = {"better": "better than", "worse": "worse than", NO_DIFFERENCE: "not to be told apart from"}
-FIELD = "the field"
-"""What a candidate stands against in a round robin."""
 
 
 def score(figure: Json, unit: str) -> str:
     return fmt.score(figure["value"], unit, figure["low"], figure["high"])
-
-
-def with_interval(figure: Json, unit: str) -> str:
-    return f"{score(figure, unit)} [{fmt.interval(figure['value'], figure['low'], figure['high'], unit)}]"
 
 
 def difference(figure: Json, unit: str) -> str:
@@ -31,7 +30,7 @@ def difference(figure: Json, unit: str) -> str:
 
 
 def opponent(judge: Json) -> str:
-    return FIELD if judge["against"] == EVERYONE else str(judge["against"])
+    return opponent_of(judge["against"])
 
 
 def are(names: Sequence[str]) -> str:
@@ -42,10 +41,6 @@ def were(names: Sequence[str]) -> str:
     return "was" if len(names) == 1 else "were"
 
 
-def listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def standings(compared: Mapping[str, Json], against: str) -> str:
     """Which candidates are better than an opponent, which worse, and of which neither is shown."""
     grouped: dict[tuple[str, str], list[str]] = {}
@@ -53,7 +48,7 @@ def standings(compared: Mapping[str, Json], against: str) -> str:
         if "verdict" in figures:
             grouped.setdefault((OUTCOMES[figures["verdict"]], _grounds(figures)), []).append(name)
     parts = [
-        f"{listed(names)} {are(names)} {outcome} {against} ({grounds})"
+        f"{fmt.listed(names)} {are(names)} {outcome} {against} ({grounds})"
         for outcome in OUTCOMES.values()
         for (found, grounds), names in grouped.items()
         if found == outcome
@@ -69,6 +64,8 @@ def _grounds(figures: Json) -> str:
     """What a verdict rests on."""
     if figures.get("unread"):
         return "too many verdicts could not be read"
+    if reason := WITHHELD.get(figures.get("withheld") or ""):
+        return reason
     if figures["p_adjusted"] is None:
         return "p undefined"
     return f"p {'≥' if figures['verdict'] == NO_DIFFERENCE else '<'} {ALPHA}"

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import OutOfMemory, StageError
-from harness.modeling.failures import stop_requests
-from harness.modeling.training.loop import STOPPED
+from harness.stopping import STOPPED, stop_requests
 
 ENTRY = Path(__file__).with_name("entry.py")
 SECONDS_BETWEEN_LOOKS = 0.1

@@ -6,12 +6,11 @@ functions of the step, so going on from a checkpoint is the same as never having
 
 from __future__ import annotations
 
-import signal
 import time
 import warnings
 from functools import lru_cache
 
-from harness.modeling.failures import memory_errors_explained, stop_requests
+from harness.modeling.failures import memory_errors_explained
 from harness.modeling.training.augmentation import noisy_embeddings
 from harness.modeling.training.checkpoints import Checkpoints
 from harness.modeling.training.metering import Meter
@@ -24,11 +23,11 @@ from harness.modeling.training.validation_schedule import ValidationSchedule
 from harness.modeling.training_settings import TrainingSettings
 from harness.protocols import TrainJob
 from harness.records import from_json, to_json
+from harness.stopping import STOPPED, stop_requests
 
 CHECKPOINTS = "checkpoints"
 SECONDS_BETWEEN_CHECKPOINTS = 120.0
 MOST_TIME_FOR_CHECKPOINTS = 0.05
-STOPPED = 128 + signal.SIGTERM
 _FIX_MEMORY = (
     "halve per_device_train_batch_size and double gradient_accumulation_steps (the gradient stays the "
     "same), or set activation_checkpointing: true"

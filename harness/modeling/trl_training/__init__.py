@@ -19,7 +19,7 @@ import torch
 
 from harness.errors import ModelError, first_line
 from harness.modeling.artifacts import save
-from harness.modeling.failures import memory_errors_explained, stop_requests, user_warnings
+from harness.modeling.failures import memory_errors_explained, user_warnings
 from harness.modeling.isolation import require_isolation
 from harness.modeling.loading import within_positions
 from harness.modeling.training import outcome_of
@@ -37,6 +37,7 @@ from harness.modeling.trl_training.journal import Journal
 from harness.modeling.trl_training.rows import TrainerRows, trainer_rows
 from harness.modeling.trl_training.trainer import Order, Trainer
 from harness.protocols import TrainJob, TrainOutcome
+from harness.stopping import stop_requests
 
 _TIED = "There were missing keys in the checkpoint model loaded: ['lm_head.weight']"
 _FIX_MEMORY = "halve per_device_train_batch_size and double gradient_accumulation_steps"

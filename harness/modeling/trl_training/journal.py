@@ -18,7 +18,6 @@ from harness.modeling.training.loop import (
     CHECKPOINTS,
     MOST_TIME_FOR_CHECKPOINTS,
     SECONDS_BETWEEN_CHECKPOINTS,
-    STOPPED,
 )
 from harness.modeling.training.metering import Meter
 from harness.modeling.training.sampling_order import Indices
@@ -30,6 +29,7 @@ from harness.modeling.training_settings import TrainingSettings
 from harness.modeling.trl_training.rows import TrainerRows
 from harness.protocols import TrainJob
 from harness.records import from_json, read_json, to_json, write_json
+from harness.stopping import STOPPED
 
 MARK = "harness.json"
 

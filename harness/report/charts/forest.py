@@ -10,9 +10,10 @@ from typing import Any
 
 from harness import format as fmt
 from harness.report import svg
-from harness.report.board import EVEN, Board, Column, Row, figure, quality_columns
+from harness.report.board import Board, Column, Row, figure, quality_columns
 from harness.report.charts.common import Chart, tick_texts
 from harness.report.text import ellipsis, one_line
+from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 440, 122, 356, 44, 24, 22

@@ -163,7 +163,9 @@
     } else {
       const text = element("div", "text answer", answer.text || "(empty)");
       text.dir = "auto";
-      made.append(text, element("p", "note", `${answer.tokens} tokens${answer.cut ? ", cut off at the limit" : ""}`));
+      const tokens = answer.tokens === null ? [] : [`${answer.tokens} ${answer.tokens === 1 ? "token" : "tokens"}`];
+      const told = [...tokens, ...(answer.cut ? ["cut off at the limit"] : [])].join(", ");
+      made.append(text, ...(told ? [element("p", "note", told)] : []));
     }
     if (answer) made.append(scores(answer, example.answers[other]));
     data.judges.forEach((judge, index) => {

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
-from harness.judging.findings import findings, interval, led_by, ranked
-from harness.judging.pairs import FIELD, NO_DIFFERENCE
+from harness.judging.findings import findings
+from harness.judging.leading import led_by, opponent_of, ranked
+from harness.records import ALL
 from harness.report.verdict_summary.drawing import Block, Heading, Sentences, Table
+from harness.stats.multiplicity import NO_DIFFERENCE
+from harness.stats.pairwise import RULES
 
 Json = Mapping[str, Any]
-RULES = {
-    "average": "average",
-    "tie_on_disagreement": "tie on disagreement",
-    "consistent_only": "consistent only",
-}
+RULE_HEADS = [rule.replace("_", " ") for rule in RULES]
 SIGNS = {"a": ">", "b": "<", NO_DIFFERENCE: "="}
 _MOST_PAIRS = 60
 """Pairs that the terminal shows; the files have them all."""
@@ -34,20 +33,20 @@ def blocks(report: Json) -> list[Block]:
 
 
 def _of_judge(name: str, analysis: Json) -> Iterator[Block]:
-    opponent = "the field" if analysis["against"] == FIELD else analysis["against"]
+    opponent = opponent_of(analysis["against"])
     facts = (
-        f"{fmt.count(analysis['judgments'])} verdicts on {fmt.count(analysis['prompts'])} prompts, "
-        f"{fmt.count(len(analysis['players']))} players, {fmt.share(analysis['unparsed'])} unparsed"
+        f"{fmt.counted(analysis['judgments'], 'verdict')} on {fmt.counted(analysis['prompts'], 'prompt')}, "
+        f"{fmt.counted(len(analysis['players']), 'player')}, {fmt.share(analysis['unparsed'])} unparsed"
     )
     yield Heading(f"Judge {name}", facts)
-    yield Sentences(findings(analysis))
+    yield Sentences(findings(name, analysis))
     if analysis["abilities"]:
         yield _ratings(analysis["abilities"])
     yield _rates(analysis, opponent)
     yield _diagnostics(analysis)
     if analysis["length_controlled"]:
         yield _length_adjusted(analysis)
-    if analysis["against"] == FIELD:
+    if analysis["against"] == ALL:
         yield _pairs(analysis["pairs"])
     elif analysis["differences"]:
         yield _differences(analysis["differences"], opponent)
@@ -61,7 +60,7 @@ def _ratings(abilities: Sequence[Json]) -> Table:
             fmt.ranks(row["rank"]),
             row["player"],
             fmt.fixed(row["rating"], 0),
-            f"{fmt.fixed(row['low'], 0)} – {fmt.fixed(row['high'], 0)}",
+            fmt.points(row["low"], row["high"]),
             row["group"],
         ]
         for row in abilities
@@ -74,7 +73,7 @@ def _ratings(abilities: Sequence[Json]) -> Table:
 
 
 def _rates(analysis: Json, opponent: str) -> Table:
-    head = ["player", *RULES.values(), "p", "verdict"]
+    head = ["player", *RULE_HEADS, "p", "verdict"]
     rows = []
     for name in _all_rated(analysis):
         rate = analysis["rates"][name]
@@ -123,7 +122,11 @@ def _swaps(row: Json) -> list[str]:
 
 def _length_adjusted(analysis: Json) -> Table:
     rows = [
-        [name, interval(analysis["rates"][name]["rules"]["average"]), interval(estimate)]
+        [
+            name,
+            fmt.with_interval(analysis["rates"][name]["rules"]["average"], "%"),
+            fmt.with_interval(estimate, "%"),
+        ]
         for name in _all_rated(analysis)
         if (estimate := analysis["length_controlled"].get(name)) is not None
     ]
@@ -142,9 +145,7 @@ def _pairs(pairs: Sequence[Json]) -> Table:
         for pair in led
     ]
     note = "wins of the first named; > better, = cannot be told apart; p after Holm's correction"
-    return Table(
-        "Pairs", ["player", "", "opponent", *RULES.values(), "p"], rows, note, (0, 1, 2), _MOST_PAIRS
-    )
+    return Table("Pairs", ["player", "", "opponent", *RULE_HEADS, "p"], rows, note, (0, 1, 2), _MOST_PAIRS)
 
 
 def _differences(rows: Sequence[Json], opponent: str) -> Table:
@@ -179,13 +180,14 @@ def _agreement(agreement: Json) -> Table:
             row["b"],
             fmt.count(row["n"]),
             "–" if row["same"] is None else fmt.share(row["same"]),
-            interval({"value": row["kappa"], "low": row["low"], "high": row["high"]}, ""),
+            fmt.kappa(row["kappa"], row["low"], row["high"]),
         ]
         for row in agreement["pairs"]
     ]
     for key, label in (("krippendorff", "Krippendorff's alpha"), ("fleiss", "Fleiss' kappa")):
         if agreement[key]:
-            rows.append(["all", label, fmt.count(agreement[key]["n"]), "", interval(agreement[key], "")])
+            beyond = fmt.kappa(*(agreement[key][end] for end in ("value", "low", "high")))
+            rows.append(["all", label, fmt.count(agreement[key]["n"]), "", beyond])
     note = "units are a prompt with two players, both orders averaged: win, tie or loss"
     return Table(
         "Two judges, all judges", ["judge", "judge", "n", "same", "beyond chance"], rows, note, (0, 1)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LONGEST_NAME = 20
+_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def for_terminal(shown: Sequence[Block]) -> RenderableType:
     parts: list[RenderableType] = []
     for block in shown:
         if isinstance(block, Heading):
-            parts.append(Text("\n" + one_line(block.text), "bold"))
+            parts.append(Text("\n" + ellipsis(one_line(block.text), _LONGEST_NAME * 4), "bold"))
             parts += [Text(one_line(block.facts), "dim")] if block.facts else []
         elif isinstance(block, Sentences):
             parts += [Text(), *map(_item, block.items)]
@@ -115,5 +116,5 @@ def _item(sentence: str) -> RenderableType:
     grid = Grid.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(Text("•"), Text(one_line(sentence)))
+    grid.add_row(Text("•"), Text(ellipsis(one_line(sentence), _LONGEST_LINE)))
     return grid

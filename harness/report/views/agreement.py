@@ -31,28 +31,21 @@ def _row(row: Json, people: set[str]) -> dict[str, Any]:
         "people": bool(people & {row["a"], row["b"]}),
         "n": fmt.count(row["n"]),
         "same": fmt.share(row["same"]),
-        "kappa": _with_interval(row["kappa"], row["low"], row["high"]),
+        "kappa": fmt.kappa(row["kappa"], row["low"], row["high"]),
     }
 
 
 def _over_all(figure: Json | None) -> str:
     if not figure or figure["value"] is None:
         return ""
-    return f"{_with_interval(figure['value'], figure['low'], figure['high'])}, n = {fmt.count(figure['n'])}"
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return fmt.MISSING
-    span = f" [{fmt.fixed(low, 2)} – {fmt.fixed(high, 2)}]" if low is not None and high is not None else ""
-    return fmt.fixed(value, 2) + span
+    return f"{fmt.kappa(figure['value'], figure['low'], figure['high'])}, n = {fmt.count(figure['n'])}"
 
 
 def with_people(judge: str, results: Json) -> list[dict[str, str]]:
-    """What a judge shares with each judge whose verdicts people gave; empty where there is none."""
+    """A judge's agreement with each judge whose verdicts people gave; empty where there is none."""
     rows = results["agreement"]["with_people"] if results["agreement"] else ()
     mine = [row for row in rows if row["judge"] == judge and row["n"]]
-    kappas = [_with_interval(row["kappa"], row["low"], row["high"]) for row in mine]
+    kappas = [fmt.kappa(row["kappa"], row["low"], row["high"]) for row in mine]
     return [
         {"same": fmt.share(row["same"]), "note": f"kappa {kappa}, n = {fmt.count(row['n'])}"}
         for row, kappa in zip(mine, kappas, strict=True)

@@ -18,6 +18,30 @@ def cost_rows(results: Json) -> list[dict[str, Any]]:
     return [{"index": i, "name": c["name"]} | _row(c["costs"]) for i, c in trained]
 
 
+def charged(results: Json) -> list[dict[str, str]]:
+    """Who was charged by servers for what, as text, and the sum of all; empty where nobody was."""
+    found = results.get("charges") or {"rows": []}
+    rows = [_charge(f"{row['kind']} {row['name']}", row, row["cost_usd"]) for row in found["rows"]]
+    if not rows:
+        return []
+    sums = {key: sum(row[key] for row in found["rows"]) for key in ("prompt_tokens", "completion_tokens")}
+    budget = results["suite"].get("budget_usd")
+    of = "" if budget is None else f"budget {fmt.dollars(budget)}"
+    unknown = f"{fmt.count(found['unknown'])} unknown" if found["unknown"] else ""
+    note = "; ".join(filter(None, (unknown, of)))
+    return [*rows, {**_charge("all together", sums, found["cost_usd"]), "note": note}]
+
+
+def _charge(name: str, tokens: Json, cost: float | None) -> dict[str, str]:
+    return {
+        "name": name,
+        "sent": fmt.count(tokens["prompt_tokens"]),
+        "received": fmt.count(tokens["completion_tokens"]),
+        "cost": "unknown" if cost is None else fmt.dollars(cost),
+        "note": "",
+    }
+
+
 def _row(costs: Json) -> dict[str, Any]:
     seconds = costs.get("seconds") or {}
     device = str(costs.get("device") or "")

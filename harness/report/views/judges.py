@@ -6,17 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
-from harness.judging.table import UNPARSED_LIMIT
 from harness.leaderboard.standing import by_judge
-from harness.leaderboard.verdict_lines import EVERYONE
-from harness.leaderboard.win_rates import RULES
+from harness.records import ALL
 from harness.report.views.agreement import with_people
+from harness.stats.pairwise import RULES
 
 Json = Mapping[str, Any]
-CONSISTENCY_LIMIT = 0.70
-"""Below this share of pairs judged alike in both orders, position weighs too much in the verdicts."""
-CONTROL_LIMIT = 0.10
-"""Above this share of control pairs that went wrong, small differences are noise."""
 NONE = "–"
 
 
@@ -35,6 +30,7 @@ def _at_a_glance(judge: Json, results: Json) -> dict[str, Any]:
         "against": _opponent(judge),
         "prompts": fmt.count(analysis["prompts"]) if analysis else NONE,
         "judgments": fmt.count(analysis["judgments"]) if analysis else NONE,
+        "identical": _identical(analysis) if analysis else "",
         "unparsed": _known(fmt.share, analysis["unparsed"]) if analysis else NONE,
         "faults": ", ".join(faults),
         "consistency": _known(fmt.share, swaps.get("consistency")),
@@ -48,6 +44,14 @@ def _at_a_glance(judge: Json, results: Json) -> dict[str, Any]:
         "asked": fmt.count(receipt["asked"]),
         "from_cache": fmt.count(receipt["from_cache"]),
     }
+
+
+def _identical(analysis: Json) -> str:
+    """How many pairs were of identical answers, which tie without a verdict; empty where none was."""
+    found = analysis.get("identical") or {"pairs": 0}
+    if not found["pairs"]:
+        return ""
+    return f"{fmt.count(found['pairs'])} of {fmt.count(found['of'])} pairs identical: a tie, nobody asked"
 
 
 def judge_tables(results: Json) -> list[dict[str, Any]]:
@@ -69,15 +73,15 @@ def _judge_table(judge: Json, candidates: Sequence[Json]) -> dict[str, Any]:
         "symmetric": judge["symmetric"],
         "rows": [_row(name, rates, judge, places.get(name, {})) for name, rates in found.items() if rates],
         "swaps": list(_swaps(judge, known)),
-        "ratings": _ratings(analysis) if judge["against"] == EVERYONE else [],
+        "ratings": _ratings(analysis) if judge["against"] == ALL else [],
         "pairs": [_pair(pair) for pair in judge["pairs"]],
         "position": _position(analysis),
-        "warnings": [*_refusal(judge), *_unread(known), *_inconsistent(known), *_failed_controls(analysis)],
+        "warnings": judge["warnings"],
     }
 
 
 def _opponent(judge: Json) -> str:
-    return "all others" if judge["against"] == EVERYONE else str(judge["against"])
+    return "all others" if judge["against"] == ALL else str(judge["against"])
 
 
 def _row(name: str, rates: Json, judge: Json, place: Json) -> dict[str, Any]:
@@ -88,7 +92,8 @@ def _row(name: str, rates: Json, judge: Json, place: Json) -> dict[str, Any]:
         "name": name,
         "rules": [_rate(rates["rules"][rule]) for rule in RULES],
         "adjusted": _rate(adjusted),
-        "n": fmt.count(rates["pairs"]),
+        "n": fmt.count(rates["pairs"] + rates.get("identical", 0)),
+        "identical": f"{fmt.count(rates['identical'])} identical" if rates.get("identical") else "",
         "p": fmt.p_value(rates["p_adjusted"]),
         "verdict": rates["verdict"],
         "rank": fmt.ranks(place.get("rank")) or NONE,
@@ -132,7 +137,7 @@ def _ratings(analysis: Json | None) -> list[dict[str, str]]:
         {
             "name": row["player"],
             "rating": fmt.count(row["rating"]),
-            "interval": "" if row["low"] is None else f"{fmt.count(row['low'])} – {fmt.count(row['high'])}",
+            "interval": fmt.points(row["low"], row["high"]),
             "rank": fmt.ranks(row["rank"]),
             "group": row["group"],
         }
@@ -178,47 +183,6 @@ def _tokens(receipt: Json) -> str:
     """Tokens sent and received; a judge that is no language model has none."""
     sent, received = receipt["prompt_tokens"], receipt["completion_tokens"]
     return f"{fmt.count(sent)} + {fmt.count(received)}" if sent or received else NONE
-
-
-def _refusal(judge: Json) -> Iterator[str]:
-    if judge["analysis"] and judge["analysis"]["refused"]:
-        yield f"This judge's ranking is not to be believed: {judge['analysis']['refused']}."
-
-
-def _unread(known: Mapping[str, Json]) -> Iterator[str]:
-    above = [f"{name} {fmt.share(rates['unparsed'])}" for name, rates in known.items() if rates["unread"]]
-    if above:
-        yield (
-            f"More than {UNPARSED_LIMIT:.0%} of the verdicts could not be read: {', '.join(above)}. What is "
-            "left out is rarely a fair sample, so no conclusion is drawn from the rest."
-        )
-
-
-def _inconsistent(known: Mapping[str, Json]) -> Iterator[str]:
-    found = {name: rates["consistency"] for name, rates in known.items()}
-    below = [f"{n} {fmt.share(c)}" for n, c in found.items() if c is not None and c < CONSISTENCY_LIMIT]
-    if below:
-        yield (
-            f"Fewer than {CONSISTENCY_LIMIT:.0%} of the pairs got the same verdict in both orders: "
-            f"{', '.join(below)}. The order of the answers, and not the answers, decided the others."
-        )
-
-
-def _failed_controls(analysis: Json | None) -> Iterator[str]:
-    controls = analysis["controls"] if analysis else {"identical": {"n": 0}, "repeats": {"n": 0}}
-    identical, repeats = controls["identical"], controls["repeats"]
-    wrong = identical["n"] - identical["ties"] if identical["n"] else 0
-    if wrong > CONTROL_LIMIT * identical["n"]:
-        first, second = fmt.count(identical["to_first"]), fmt.count(identical["to_second"])
-        yield (
-            f"Of {fmt.count(identical['n'])} pairs of identical answers {fmt.count(wrong)} were not called a "
-            f"tie ({first} went to the first, {second} to the second): so much of the rest is noise too."
-        )
-    if repeats["n"] and repeats["changed"] > CONTROL_LIMIT * repeats["n"]:
-        yield (
-            f"Asked again about {fmt.count(repeats['n'])} pairs, this judge changed its verdict on "
-            f"{fmt.count(repeats['changed'])}."
-        )
 
 
 def _span(figure: Json, unit: str) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 from harness import format as fmt
 from harness.leaderboard.standing import ranking_pairs
+from harness.records import ALL
+from harness.stats.multiplicity import NO_DIFFERENCE
+from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
 
@@ -53,19 +56,24 @@ def _full_difference(compared: Json, unit: str) -> dict[str, str]:
 
 
 def head_to_head(results: Json) -> dict[str, Any] | None:
-    """The pairs of what ranks as a square: what the row's candidate has over the column's."""
+    """The pairs of what ranks as a square: what the row's candidate has over the column's.
+
+    In a round robin that is the row's win rate against the column (`rates`), else a difference.
+    """
     ranks_by = ranking_figure(results)
     pairs = ranking_pairs(results)
     if ranks_by is None or not pairs:
         return None
+    rates = any(j["against"] == ALL for j in results["judges"] if j["name"] == results["suite"]["rank_by"])
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for pair in pairs:
-        cells[pair["a"], pair["b"]] = _versus(pair, ranks_by["unit"], 1)
-        cells[pair["b"], pair["a"]] = _versus(pair, ranks_by["unit"], -1)
+        cells[pair["a"], pair["b"]] = _versus(pair, ranks_by["unit"], 1, rates=rates)
+        cells[pair["b"], pair["a"]] = _versus(pair, ranks_by["unit"], -1, rates=rates)
     compared = {name for key in cells for name in key}
     names = [c["name"] for c in results["candidates"] if c["name"] in compared]
     return {
         "label": ranks_by["label"],
+        "rates": rates,
         "names": names,
         "rows": [(a, [cells.get((a, b)) for b in names]) for a in names],
     }
@@ -107,11 +115,13 @@ def _neighbour(row: Json, unit: str) -> dict[str, str]:
     }
 
 
-def _versus(pair: Json, unit: str, sign: int) -> dict[str, str]:
+def _versus(pair: Json, unit: str, sign: int, *, rates: bool) -> dict[str, str]:
+    """The pair from the side of a (`sign` 1) or of b (-1)."""
     wins = {"a": 1, "b": -1}.get(pair["verdict"], 0) * sign
     value, low, high = (None if pair[key] is None else sign * pair[key] for key in ("value", "low", "high"))
+    win_rate = None if value is None else EVEN + value
     return {
-        "text": fmt.difference(value, unit, low, high),
-        "verdict": {1: "better", -1: "worse", 0: "cannot be told apart"}[wins],
+        "text": fmt.share(win_rate) if rates else fmt.difference(value, unit, low, high),
+        "verdict": {1: "better", -1: "worse", 0: NO_DIFFERENCE}[wins],
         "p": fmt.p_value(pair["p_adjusted"]),
     }

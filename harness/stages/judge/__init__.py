@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.protocols import Progress
+from harness.protocols import AsksModel, Combines, Identifies, Progress, trait
 from harness.records import Choice, Judgment, PluginSpec, Verdict, from_json, write_json, write_jsonl
-from harness.stages.accounts import StepLedger
-from harness.stages.judge.asking import Asker, Verdicts, combined
+from harness.stages.accounts import StepAccount
+from harness.stages.judge.asking import Asker, ByKey, combined
 from harness.stages.judge.sampling import AnswerPair, Comparison, comparisons, sample
 
-VERSION = 2
+VERSION = 3
 CONCURRENCY = 4
+"""How many comparisons a judge is asked for at once that does not say."""
 MIRRORED: Mapping[Choice, Choice] = {"first": "second", "second": "first"}
 
 
@@ -35,18 +36,17 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     name = params.get("name", spec.name)
     identity = identity_of(spec, judge)
     pairs = sample(inputs, params)
-    symmetric = bool(getattr(judge, "symmetric", False))
+    symmetric = bool(trait(judge, "symmetric"))
     asked = comparisons(pairs, identity, symmetric=symmetric, controls=params.get("controls", 0))
-    with StepLedger(params["runtime"], out) as ledger:
-        if hasattr(judge, "combine"):
+    with StepAccount(params["runtime"], out) as account:
+        if isinstance(judge, Combines):
             verdicts = combined(judge, name, asked, _members(inputs))
             progress(len(asked), len(asked))
         else:
-            ledger.lend_to(judge)
-            # The judge knows its server's limits better than the machine that asks.
-            workers = getattr(judge, "concurrency", None) or params["runtime"].get("concurrency", CONCURRENCY)
-            verdicts = Asker(judge, name, ledger, progress).answer(asked, workers)
-        spent = {"asked": ledger.made, **ledger.receipt()}
+            account.lend_to(judge)
+            workers = trait(judge, "concurrency") or CONCURRENCY
+            verdicts = Asker(judge, name, account, progress).answer(asked, workers)
+        spent = {"asked": account.made, **account.receipt(), "adjusted": _adjusted(judge)}
     judgments = list(_judgments(asked, verdicts, symmetric=symmetric))
     write_jsonl(out / "verdicts.jsonl", judgments)
     identical = sum(comparison.is_settled for comparison in asked)
@@ -57,7 +57,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         "symmetric": symmetric,
         **_counts(pairs, judgments),
         "identical": identical,
-        "from_cache": 0 if hasattr(judge, "combine") else found - spent["asked"],
+        "from_cache": 0 if isinstance(judge, Combines) else found - spent["asked"],
         **spent,
     }
     write_json(out / "judge.json", receipt)
@@ -71,13 +71,21 @@ def _members(inputs: Mapping[str, Path]) -> list[Path]:
 
 def identity_of(spec: PluginSpec, judge: Any) -> dict[str, Any]:
     """What makes the judge this judge: name, options that change results, source, and its own word on it."""
-    own = getattr(judge, "identity", None)
     return {
         "judge": spec.name,
         "options": registry.key_options(spec),
-        "own": own() if own else "",
+        "own": judge.identity() if isinstance(judge, Identifies) else "",
         "code": spec.code,
     }
+
+
+def _adjusted(judge: Any) -> dict[str, str | None]:
+    """Parameters that the judge's model refused -> what it took instead, None for nothing."""
+    if not isinstance(judge, AsksModel):
+        return {}
+    known = judge.server.notes.adjustments(judge.model)
+    # What another judge learnt of the model is no matter to one that does not send the parameter.
+    return {name: instead for name, instead in known.items() if getattr(judge, name, "") is not None}
 
 
 def _signature(identity: Mapping[str, Any]) -> str:
@@ -87,20 +95,21 @@ def _signature(identity: Mapping[str, Any]) -> str:
     return "|".join(part for part in parts if part)
 
 
-def _judgments(asked: Sequence[Comparison], verdicts: Verdicts, *, symmetric: bool) -> Iterator[Judgment]:
-    """The verdicts in their places; a pair on which the judge has no word in one order is left out whole."""
+def _judgments(asked: Sequence[Comparison], verdicts: ByKey, *, symmetric: bool) -> Iterator[Judgment]:
+    """The verdicts in their places; a pair without a verdict in one of its orders is left out whole."""
     silent = {c.example_id for c in asked if verdicts[c.key] is None and not c.control}
     for c in asked:
         verdict = verdicts[c.key]
         if verdict is None or c.example_id in silent:
             continue
-        yield Judgment(c.example_id, c.candidate_first, verdict, c.control)
+        judgment = Judgment(c.example_id, c.candidate_first, verdict, c.control, c.is_settled)
+        yield judgment
         if symmetric:
-            yield Judgment(c.example_id, not c.candidate_first, _mirrored(verdict), c.control)
+            yield replace(judgment, candidate_first=not c.candidate_first, verdict=_mirrored(verdict))
 
 
 def _mirrored(verdict: Verdict) -> Verdict:
-    """The same word on the pair in the other order, in which its reason does not speak."""
+    """The same verdict for the other order; its reason, which names the first order, is left out."""
     preference = None if verdict.preference is None else 1 - verdict.preference
     choice = MIRRORED.get(verdict.choice, verdict.choice)
     reason = f"in the other order: {verdict.reason}" if verdict.reason else ""

@@ -6,32 +6,32 @@ waited for, and kept.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.chat.purse import Purse
+from harness.concurrently import concurrently
 from harness.errors import HarnessError, StageError
-from harness.protocols import Progress
-from harness.records import CHOICES, FAULTS, Judgment, Verdict, read_jsonl
-from harness.stages.accounts import StepLedger
+from harness.judging.rows import contradiction
+from harness.protocols import AsksServer, ComparesMany, Prefetches, Progress
+from harness.records import CHOICES, Judgment, Verdict, read_jsonl
+from harness.stages.accounts import StepAccount
 from harness.stages.judge.sampling import Comparison
+from harness.stopping import STOPPED, stop_requests
+from harness.text import well_formed
+from harness.validity import MOST_TOKENS, MOST_USD, is_verdict
 
 IDENTICAL = Verdict("tie", "identical answers", cost_usd=0.0)
 EXPECTED = (
-    f"a Verdict with one of {', '.join(CHOICES)}, texts, no tokens or cost below 0, a preference from 0 to 1 "
-    "and, if unparsed, a known fault"
+    f"a Verdict with one of {', '.join(CHOICES)}, texts, tokens from 0 to {MOST_TOKENS:,}, a cost from 0 "
+    f"to ${MOST_USD:,}, a preference from 0 to 1 "
+    "that is not for the other answer and, only if unparsed, a known fault and no preference"
 )
-Verdicts = Mapping[str, Verdict | None]
-"""Verdicts by the keys of their comparisons; None: the judge has no word on it."""
-
-T = TypeVar("T")
-R = TypeVar("R")
+ByKey = Mapping[str, Verdict | None]
+"""Verdicts by the keys of their comparisons; None: the judge gave none."""
 
 
 @dataclass
@@ -40,11 +40,11 @@ class Asker:
 
     judge: Any
     name: str
-    ledger: StepLedger
+    account: StepAccount
     progress: Progress
     _unparsed: int = field(default=0, init=False)
 
-    def answer(self, comparisons: Sequence[Comparison], workers: int) -> Verdicts:
+    def answer(self, comparisons: Sequence[Comparison], workers: int) -> ByKey:
         """Key -> verdict for all comparisons; those of equal key are asked once."""
         unique = {comparison.key: comparison for comparison in comparisons}
         verdicts: dict[str, Verdict | None] = {
@@ -59,130 +59,131 @@ class Asker:
         return verdicts
 
     def _known(self, comparison: Comparison) -> Verdict | None:
-        return IDENTICAL if comparison.is_settled else self.ledger.verdict(comparison.key)
+        return IDENTICAL if comparison.is_settled else self.account.ledger.verdict(comparison.key)
 
     def _asked(self, unknown: Sequence[Comparison], workers: int) -> Iterator[tuple[str, Verdict | None]]:
         """(key, verdict) as they arrive."""
-        if unknown and hasattr(self.judge, "prefetch"):
-            with self._blaming_the_judge():
+        if unknown and isinstance(self.judge, Prefetches):
+            with blaming(self.name):
                 self.judge.prefetch([(c.question, c.first, c.second) for c in unknown], self.progress)
-        if not hasattr(self.judge, "compare_many"):
-            yield from concurrently(self._ask, unknown, workers)
-            return
-        size = max(1, self.judge.batch_size)
-        for start in range(0, len(unknown), size):
-            yield from self._ask_many(unknown[start : start + size])
+        if isinstance(self.judge, ComparesMany):
+            size = self._positive("batch_size", self.judge.batch_size)
+            with stop_requests() as stop_requested:
+                for chunk in self._chunks(unknown, size):
+                    if stop_requested():
+                        raise SystemExit(STOPPED)
+                    yield from self._ask_many(chunk)
+        else:
+            workers = self._positive("concurrency", workers)
+            yield from concurrently(self._ask, unknown, workers, name="judge")
+
+    def _positive(self, name: str, value: Any) -> int:
+        """A number that a judge gives of how it is to be asked; StageError where it is none."""
+        if type(value) is int and value >= 1:
+            return value
+        raise StageError(f"judge '{self.name}' has the {name} {value!r:.200}; expected a positive integer")
+
+    def _chunks(self, unknown: Sequence[Comparison], size: int) -> Iterator[Sequence[Comparison]]:
+        """Batches; the first shows whether the judge charges.
+
+        One that does is asked in the order of the draw, so that a budget pays for a fair sample; others are
+        asked by length, the longest first, which pads least.
+        """
+        yield unknown[:size]
+        rest = unknown[size:]
+        if not self.account.charged:
+            rest = sorted(rest, key=_length, reverse=True)
+        for start in range(0, len(rest), size):
+            yield rest[start : start + size]
 
     def _note(self) -> str:
-        spent = self.ledger.receipt()["cost_usd"]
+        spent = self.account.receipt()["cost_usd"]
         money = f"${spent:.2f}" if spent else ""
         return ", ".join(filter(None, (f"{self._unparsed} unparsed" if self._unparsed else "", money)))
 
     def _ask(self, comparison: Comparison) -> tuple[str, Verdict | None]:
         """One verdict, committed before anything else happens; runs in a thread of its own."""
-        with self.ledger.claim(comparison.key):
+        with self.account.ledger.claim(comparison.key):
             # Another process may have asked the same in the meantime.
-            if (known := self.ledger.verdict(comparison.key)) is not None:
+            if (known := self.account.ledger.verdict(comparison.key)) is not None:
                 return comparison.key, known
             self._hold_budget()
-            with self._blaming_the_judge(comparison):
+            with blaming(self.name, comparison):
                 verdict = self.judge.compare(comparison.question, comparison.first, comparison.second)
             return comparison.key, self._committed(comparison, verdict)
 
     def _ask_many(self, chunk: Sequence[Comparison]) -> Iterator[tuple[str, Verdict | None]]:
+        if not chunk:
+            return
         self._hold_budget()
-        with self._blaming_the_judge():
+        with blaming(self.name):
             verdicts = self.judge.compare_many([(c.question, c.first, c.second) for c in chunk])
         if not isinstance(verdicts, list) or len(verdicts) != len(chunk):
             got = f"{len(verdicts)} verdicts" if isinstance(verdicts, list) else f"{verdicts!r:.200}"
             raise StageError(
                 f"judge '{self.name}' returned {got} on {len(chunk)} pairs; expected one for each"
             )
-        with self.ledger.transaction():
+        with self.account.ledger.transaction():
             found = [self._committed(c, verdict) for c, verdict in zip(chunk, verdicts, strict=True)]
         yield from zip((c.key for c in chunk), found, strict=True)
 
-    @contextmanager
-    def _blaming_the_judge(self, comparison: Comparison | None = None) -> Iterator[None]:
-        """Whatever a judge raises ends the stage with the judge's name."""
-        try:
-            yield
-        except HarnessError:
-            raise
-        except Exception as error:
-            where = f" on example {comparison.example_id}" if comparison else ""
-            what = f"judge '{self.name}' failed{where}: {type(error).__name__}: {error}"
-            raise StageError(what) from error
-
     def _committed(self, comparison: Comparison, verdict: Any) -> Verdict | None:
-        """The verdict as it stands in the ledger from now on; no word is not kept: there may be one later."""
+        """The verdict that the ledger keeps. A missing one is not kept: there may be one later."""
         if verdict is None:
             return None
-        if not is_verdict(verdict):
+        if not _keeps_the_protocol(verdict):
             raise StageError(f"judge '{self.name}' returned {verdict!r:.200}; expected {EXPECTED}")
-        with self.ledger.transaction():
-            if not hasattr(self.judge, "server"):  # a server has booked its replies already
-                self.ledger.spend(
-                    self.ledger.account.name,
+        with self.account.ledger.transaction():
+            if not isinstance(self.judge, AsksServer):  # a server has booked its replies already
+                self.account.account.spend(
                     comparison.key,
                     usd=verdict.cost_usd,
                     prompt_tokens=verdict.prompt_tokens,
                     completion_tokens=verdict.completion_tokens,
                 )
-            self.ledger.count(comparison.key)
-            return self.ledger.add_verdict(comparison.key, _writable(verdict))
+            self.account.count(comparison.key)
+            return self.account.ledger.add_verdict(comparison.key, _writable(verdict))
 
     def _hold_budget(self) -> None:
         """BudgetExhausted where a judge that charges would be asked with nothing left.
 
         A judge with a server is not looked at: its server holds the budget, request by request.
         """
-        if not hasattr(self.judge, "server") and self.ledger.charged:
-            Purse(self.ledger.account).left()
+        if not isinstance(self.judge, AsksServer) and self.account.charged:
+            Purse(self.account.account).left()
 
 
-def is_verdict(value: Any) -> bool:
-    """Whether a judge kept to its protocol: a plugin is not type-checked before it runs."""
-    if not isinstance(value, Verdict) or value.choice not in CHOICES or value.fault not in FAULTS:
-        return False
-    counted = (value.prompt_tokens, value.completion_tokens)
-    if not all(type(tokens) is int and tokens >= 0 for tokens in counted):
-        return False
-    if not (_is_number(value.cost_usd, math.inf) and _is_number(value.preference, 1.0)):
-        return False
-    return isinstance(value.reason, str) and isinstance(value.raw, str)
+@contextmanager
+def blaming(judge: str, comparison: Comparison | None = None) -> Iterator[None]:
+    """Whatever a judge raises ends the stage with the judge's name, an attempt to end the process too."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        where = f" on example {comparison.example_id}" if comparison else ""
+        what = f"judge '{judge}' failed{where}: {type(error).__name__}: {error}"
+        raise StageError(well_formed(what)) from error
 
 
-def _is_number(value: Any, most: float) -> bool:
-    """Whether it is None, or finite and from 0 to `most`."""
-    if value is None:
-        return True
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most
+def _keeps_the_protocol(value: Any) -> bool:
+    """Whether a judge's verdict is one, whose parts can be true together."""
+    return is_verdict(value) and not contradiction(value.choice, value.preference, value.fault)
 
 
 def _writable(verdict: Verdict) -> Verdict:
     """The verdict without lone surrogates, which a reply's JSON may hold and a UTF-8 file may not."""
-    reason, raw = (text.encode("utf-8", "replace").decode() for text in (verdict.reason, verdict.raw))
-    return replace(verdict, reason=reason, raw=raw)
+    return replace(verdict, reason=well_formed(verdict.reason), raw=well_formed(verdict.raw))
 
 
-def concurrently(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Results as they arrive, with no more than `workers` items taken at any time.
-
-    The first error ends it: no further item is taken, and those in flight are waited for.
-    """
-    queue = iter(items)
-    with ThreadPoolExecutor(workers, thread_name_prefix="judge") as pool:
-        running = {pool.submit(work, item) for item in islice(queue, workers)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-            running |= {pool.submit(work, item) for item in islice(queue, len(done))}
+def _length(comparison: Comparison) -> int:
+    """Characters that the judge is shown, as good a guess at tokens as it takes."""
+    turns = sum(len(message.content) for message in comparison.question.prompt)
+    return turns + len(comparison.first) + len(comparison.second)
 
 
-def combined(judge: Any, name: str, comparisons: Sequence[Comparison], members: Sequence[Path]) -> Verdicts:
-    """What a panel makes of its members' verdicts on the same pairs; None where a member has no word.
+def combined(judge: Any, name: str, comparisons: Sequence[Comparison], members: Sequence[Path]) -> ByKey:
+    """What a panel makes of its members' verdicts on the same pairs; None where a member has none.
 
     `members` are the folders of their steps, in the order of the judge's `members`.
     """
@@ -193,8 +194,9 @@ def combined(judge: Any, name: str, comparisons: Sequence[Comparison], members: 
         if comparison.is_settled:
             found[comparison.key] = IDENTICAL
         elif all(place in voice for voice in voices):
-            verdict = judge.combine([voice[place] for voice in voices])
-            if not is_verdict(verdict):
+            with blaming(name, comparison):
+                verdict = judge.combine([voice[place] for voice in voices])
+            if not _keeps_the_protocol(verdict):
                 raise StageError(f"judge '{name}' returned {verdict!r:.200}; expected {EXPECTED}")
             found[comparison.key] = replace(verdict, prompt_tokens=0, completion_tokens=0, cost_usd=0.0)
         else:
