@@ -25,7 +25,7 @@ from rich.console import Console
 from harness import format as fmt
 from harness.errors import InputError
 from harness.report import render, terminal
-from harness.report.board import row_warnings
+from harness.report.board import build_board, row_warnings
 from harness.report.charts.common import tick_texts
 from harness.report.charts.loss import downsample
 from harness.report.charts.tradeoff import pareto_front
@@ -796,3 +796,22 @@ def test_every_word_of_the_page_is_explained(repo: Path, folder: Path) -> None:
     }
     wanted = {word.strip().lower() for word in (heads - named - names) | words}
     assert {word for word in wanted if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", guide)} == set()
+
+
+def test_costs_that_nobody_had_have_no_columns(folder: Path) -> None:
+    results = json.loads((folder / "results.json").read_text())
+    assert any(column.kind == "cost" for column in build_board(results).columns)
+    for candidate in results["candidates"]:
+        candidate["costs"] = dict.fromkeys(candidate["costs"])
+    assert not any(column.kind == "cost" for column in build_board(results).columns)
+
+
+def test_a_judge_s_opponent_is_called_so_where_it_is_not_base(folder: Path) -> None:
+    results = json.loads((folder / "results.json").read_text())
+    judge, gold = results["judges"][0], results["candidates"][1]
+    judge["against"] = gold["name"]
+    gold["win_rates"].pop(judge["name"], None)
+    board = build_board(results)
+    place = [column.key for column in board.columns].index(judge["name"])
+    cell = board.rows[1].cells[place]
+    assert (cell.text, cell.note) == ("opponent", "the opponent")

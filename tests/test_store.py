@@ -99,7 +99,7 @@ def test_digests_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch
     path.write_text("weights")
     store = Store(path / "store")
     store.content_digest(path)
-    with pytest.raises(StoreError, match="cannot write into the store .*: Not a directory$"):
+    with pytest.raises(StoreError, match=r"cannot write into the store .*: Not a directory$"):
         store.remember_digests()
 
 

@@ -247,11 +247,7 @@ def _length(judge: str, analysis: Json) -> Iterator[str]:
 
 def _equally_long(analysis: Json) -> str:
     """What the leader would win at equal length, where that is known."""
-    believed = {
-        name: value
-        for name, value in rated(analysis).items()
-        if not (analysis["rates"][name]["unparsed"] or 0) > UNPARSED_LIMIT
-    }
+    believed = {name: value for name, value in rated(analysis).items() if is_read(analysis["rates"][name])}
     leader = max(believed, key=lambda name: believed[name], default="")
     adjusted = (analysis["length_controlled"] or {}).get(leader)
     if not adjusted or adjusted["value"] is None:

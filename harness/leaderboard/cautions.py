@@ -148,8 +148,8 @@ def _missing(candidates: Sequence[Json]) -> Iterator[str]:
     ]
     if counts:
         yield (
-            f"Many answers are missing: {', '.join(counts)}; what is left is rarely a fair sample, so figures "
-            "and ranks of these candidates compare with no other."
+            f"Many answers are missing: {', '.join(counts)}; what is left is rarely a fair sample, so "
+            "figures and ranks of these candidates compare with no other."
         )
 
 
