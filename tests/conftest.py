@@ -14,6 +14,7 @@ from harness.executors.local import WORKER_ENVIRONMENT
 
 # As in the workers, and before torch is imported: OpenMP threads that spin make a busy machine crawl.
 os.environ.update(WORKER_ENVIRONMENT)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several tests run at a time
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared"
