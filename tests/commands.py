@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import re
 import subprocess
 import sys
@@ -46,7 +47,13 @@ def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[bytes]:
     """Start the command in `folder` and leave it running, what it says going into `folder`/started.log."""
     with (folder / "started.log").open("wb") as log:
         return subprocess.Popen(
-            [HARNESS, *map(str, arguments)], cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            [HARNESS, *map(str, arguments)],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            # What a shell runs in the background is deaf to Ctrl-C, and so is all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
 

@@ -123,6 +123,5 @@ def test_a_tiny_local_judge_claims_no_more_than_its_intervals_allow(shared: Path
         assert (rate["high"] if better(pair) == pair["a"] else 1 - rate["low"]) >= 0.5
         if rate["low"] <= 0.5 <= rate["high"]:
             assert pair["verdict"] == UNDECIDED
-    said = next(line for line in board["findings"] if line.startswith("Judge local most prefers"))
-    assert "cannot be told apart from the field" in said
+    assert any(line.startswith("Judge local tells nobody apart from the field") for line in board["findings"])
     assert any(line.startswith("The place of an answer moves local") for line in board["findings"])
