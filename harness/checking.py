@@ -15,6 +15,7 @@ from harness import registry, worker
 from harness.errors import InputError
 from harness.executors.local import LocalExecutor
 from harness.gate import recipes_of
+from harness.json_files import read_json, read_jsonl
 from harness.modeling.probes.results import (
     BASE_PROBES,
     JUDGE_PROBES,
@@ -24,7 +25,7 @@ from harness.modeling.probes.results import (
 )
 from harness.plan import Plan, compile_plan
 from harness.protocols import Reaches
-from harness.records import PluginSpec, read_json, read_jsonl, to_json
+from harness.records import PluginSpec, to_json
 from harness.store import Store, canonical
 from harness.suite import EvaluatorSpec, JudgeSpec, load_suite
 from harness.validation import suggestion

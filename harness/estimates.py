@@ -20,11 +20,12 @@ from harness.data import conversion, splits
 from harness.data.preflight import WHOLE_BYTES
 from harness.data.sources import SourceSpec, files, is_saved_dataset
 from harness.errors import PluginError
+from harness.json_files import read_jsonl
 from harness.ledger import Account, Ledger, Spending
 from harness.plan.asking import blaming
 from harness.plan.steps import Plan, Step
 from harness.protocols import AsksServer, Decoding, Estimates, Usage, trait
-from harness.records import Example, PluginSpec, Prediction, Question, from_json, read_jsonl
+from harness.records import Example, PluginSpec, Prediction, Question, from_json
 from harness.stages.judge import identity_of
 from harness.stages.judge.sampling import comparisons, sample
 from harness.validation import shown

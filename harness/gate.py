@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import worker
 from harness.errors import InputError
+from harness.json_files import read_json
 from harness.modeling.probes.results import FAULTS
 from harness.modeling.training_settings import KEYS
 from harness.plan import Plan, Step
-from harness.records import read_json
 from harness.store import canonical
 from harness.suite.settings import Training
 from harness.worker import Work

@@ -12,8 +12,9 @@ import click
 
 from harness import format as fmt
 from harness.errors import InputError
+from harness.json_files import read_jsonl
 from harness.plan import Plan
-from harness.records import Example, read_jsonl
+from harness.records import Example
 from harness.suite import Candidate
 
 if TYPE_CHECKING:

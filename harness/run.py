@@ -17,9 +17,9 @@ from harness import worker
 from harness.errors import HarnessError, InputError, StageError, SuiteError
 from harness.gate import refuse_the_unworkable
 from harness.gpus import devices
+from harness.json_files import read_json
 from harness.plan import Plan, Step
 from harness.plan.ranking import rank_step
-from harness.records import read_json
 from harness.text import well_formed
 
 LIGHT_AT_A_TIME = 2

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
-from harness.records import read_json, to_json, write_json
+from harness.json_files import read_json, write_json
+from harness.records import to_json
 
 MANIFEST = "manifest.json"
 REMEMBERED_BYTES = 16 * 2**20

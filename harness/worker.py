@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, StageError
-from harness.records import to_json, write_json
+from harness.json_files import write_json
+from harness.records import to_json
 from harness.store import Store
 
 PROGRESS = "progress.json"

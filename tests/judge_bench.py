@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import Completion, Example, Judgment, Message, Prediction, registry, to_json
+from harness.json_files import read_json, read_jsonl, write_jsonl
 from harness.protocols import silent
-from harness.records import read_json, read_jsonl, write_jsonl
 from harness.stages import judge as stage
 
 HEADER = """

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from commands import write_suite
 
+from harness.json_files import write_jsonl
 from harness.labels import FORMAT, VERSION, pair_digest, prompt_digest, text_digest
 from harness.plan import compile_plan
-from harness.records import Completion, Example, Message, Prediction, write_jsonl
+from harness.records import Completion, Example, Message, Prediction
 from harness.store import Store
 from harness.suite import Suite, load_suite
 

@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.json_files import dump_line
 from harness.leaderboard import boards
 from harness.leaderboard.receipts import SEED_FIELDS
 from harness.leaderboard.verdict_lines import by_example
-from harness.records import RESULTS_SCHEMA, dump_line
+from harness.records import RESULTS_SCHEMA
 
 Json = dict[str, Any]
 METRICS = [

@@ -14,13 +14,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.integrations.neftune import activate_neftune
 
 from harness.errors import ModelError
+from harness.json_files import iter_json_lines
 from harness.modeling.batching import collate
 from harness.modeling.dropout import set_dropout
 from harness.modeling.loading import load_model
 from harness.modeling.packing import join
 from harness.modeling.supervision import Encoded
 from harness.modeling.training.augmentation import TokenMasking, cut_to_quantile, noisy_embeddings
-from harness.records import Method, ModelRef, iter_json_lines
+from harness.records import Method, ModelRef
 
 CPU = torch.device("cpu")
 Rows = list[dict[str, str]]

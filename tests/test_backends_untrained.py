@@ -21,18 +21,10 @@ from scripted_chat import Answer, Asked, ScriptedChat, calls, completion, error,
 from harness import registry
 from harness.data.examples import make_example
 from harness.errors import InputError, PluginError, StageError
+from harness.json_files import read_json, read_jsonl, write_jsonl
 from harness.ledger import Account, Ledger
 from harness.protocols import Answerer, Decoding, Usage, silent
-from harness.records import (
-    Example,
-    Message,
-    Prediction,
-    Prompting,
-    read_json,
-    read_jsonl,
-    to_json,
-    write_jsonl,
-)
+from harness.records import Example, Message, Prediction, Prompting, to_json
 from harness.stages import predict
 from harness.suite import load_suite
 

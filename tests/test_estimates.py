@@ -18,11 +18,11 @@ from scripted_chat import scripted_chat
 from harness import Completion, Example, Message, Prediction
 from harness.errors import PluginError, SuiteError
 from harness.estimates import Estimate, estimates
+from harness.json_files import write_jsonl
 from harness.ledger import Ledger
 from harness.listing import describe_plan
 from harness.plan import Plan, Step, compile_plan
 from harness.plan.pairings import pairings
-from harness.records import write_jsonl
 from harness.run import Run, _Loop
 from harness.stages.judge import run
 from harness.store import Store

@@ -25,18 +25,9 @@ from harness.evaluators.hf_evaluate import HfEvaluate
 from harness.evaluators.perplexity import Perplexity
 from harness.evaluators.rouge_l import RougeL, common_subsequence
 from harness.evaluators.token_accuracy import TokenAccuracy
+from harness.json_files import iter_json_lines, read_json, write_jsonl
 from harness.protocols import silent
-from harness.records import (
-    Completion,
-    Example,
-    Message,
-    Prediction,
-    TokenSums,
-    iter_json_lines,
-    read_json,
-    to_json,
-    write_jsonl,
-)
+from harness.records import Completion, Example, Message, Prediction, TokenSums, to_json
 from harness.stages import evaluate
 from harness.stats.resampling import score_totals
 

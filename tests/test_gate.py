@@ -13,15 +13,11 @@ from conftest import make_llama
 from probe_subjects import SIZES, Rows, make_base, recipe, torn, unknown
 from training_jobs import METHODS, examples
 
+from harness.json_files import read_json, write_jsonl
 from harness.modeling import memory
 from harness.modeling.probes import gate
 from harness.modeling.probes.bench import Recipe
-from harness.records import (
-    Method,
-    read_json,
-    to_json,
-    write_jsonl,
-)
+from harness.records import Method, to_json
 
 
 def faults(folder: Path, subject: Recipe, rows: Rows) -> list[str]:

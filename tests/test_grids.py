@@ -11,10 +11,10 @@ import pytest
 from commands import artifacts, harness, results, write_suite
 
 from harness.errors import InputError, StageError
+from harness.json_files import read_json, write_json, write_jsonl
 from harness.plan import Plan, compile_plan
 from harness.plan.keys import VOLATILE
 from harness.protocols import silent
-from harness.records import read_json, write_json, write_jsonl
 from harness.stages import choose, train
 from harness.store import Store
 from harness.suite import Candidate, load_suite

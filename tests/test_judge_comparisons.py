@@ -12,8 +12,9 @@ from scripted_chat import calls, says, scripted_chat
 
 from harness import Judgment, PluginError, Question, StageError, Verdict, registry, to_json
 from harness.errors import BudgetExhausted
+from harness.json_files import read_json, read_jsonl, write_jsonl
 from harness.ledger import Ledger
-from harness.records import Choice, read_json, read_jsonl, write_jsonl
+from harness.records import Choice
 from harness.stages import evaluate
 from harness.stages.judge import run
 

@@ -26,7 +26,7 @@ from harness import (
     Verdict,
 )
 from harness.errors import StoreError
-from harness.records import read_jsonl, write_json, write_jsonl
+from harness.json_files import read_jsonl, write_json, write_jsonl
 from harness.stages import judge as stage
 from harness.stopping import STOPPED
 

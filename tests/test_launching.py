@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from training_jobs import METHODS, job_from_file, job_to_file, make_job, train
 
 from harness.errors import ModelError, StageError
+from harness.json_files import iter_json_lines
 from harness.protocols import TrainJob, TrainOutcome
-from harness.records import Method, PluginSpec, iter_json_lines
+from harness.records import Method, PluginSpec
 from harness.stages.train.launching import train_launched
 
 pytestmark = pytest.mark.slow

@@ -30,6 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.backends import llamafactory
 from harness.backends.llamafactory import NOT_HONOURED, LlamaFactory
 from harness.errors import ModelError, PluginError, StageError, TrainingDiverged
+from harness.json_files import iter_json_lines, read_json
 from harness.modeling.artifacts import load_trained
 from harness.modeling.llamafactory_training import _checkpoint_interval
 from harness.modeling.llamafactory_training.command import Command
@@ -42,7 +43,7 @@ from harness.modeling.trainer_settings import settings_with
 from harness.modeling.training.setup import TrainingSetup, set_up
 from harness.modeling.training_settings import KEYS, TrainingSettings
 from harness.protocols import TrainJob, TrainOutcome
-from harness.records import Method, iter_json_lines, read_json
+from harness.records import Method
 
 Rows = list[dict[str, str]]
 CPU = torch.device("cpu")

@@ -15,6 +15,7 @@ from test_tracking import OUTCOME
 from training_jobs import METHODS, make_job, train
 from transformers import AutoModelForCausalLM, MixtralConfig
 
+from harness.json_files import write_json
 from harness.leaderboard import receipts
 from harness.modeling.loading import load_tokenizer
 from harness.modeling.methods import prepare, prepared_skeleton
@@ -22,7 +23,7 @@ from harness.modeling.training import metering
 from harness.modeling.training.energy import EnergyMeter
 from harness.modeling.training.metering import Meter
 from harness.modeling.training.model_flops import ModelFlops, model_flops, peak_flops
-from harness.records import ModelRef, to_json, write_json
+from harness.records import ModelRef, to_json
 from harness.report.views.costs import cost_rows
 
 CPU = torch.device("cpu")

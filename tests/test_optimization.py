@@ -13,6 +13,7 @@ from training_jobs import METHODS, examples, make_job, train, training_defaults
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments, get_scheduler
 
 from harness.backends.torch import Torch
+from harness.json_files import iter_json_lines
 from harness.modeling.loading import load_model, load_tokenizer
 from harness.modeling.training.optimization import accumulate_gradients
 from harness.modeling.training.optimizers import create_optimizer, decayed_parameters, state_dtype
@@ -23,11 +24,7 @@ from harness.modeling.training.setup import encode_rows
 from harness.modeling.training.validation_loss import mean_loss
 from harness.modeling.training_settings import KEYS, TrainingSettings
 from harness.modeling.trl_settings import KEYS as TRL_KEYS
-from harness.records import (
-    ModelRef,
-    Prompting,
-    iter_json_lines,
-)
+from harness.records import ModelRef, Prompting
 from harness.suite.settings import READ_BY_HARNESS, Optimizer, Training
 
 CPU = torch.device("cpu")

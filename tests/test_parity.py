@@ -12,10 +12,11 @@ import torch
 from training_jobs import METHODS, make_job
 
 from harness.errors import PluginError
+from harness.json_files import write_jsonl
 from harness.modeling import trl_training
 from harness.modeling.parity import TOLERANCE, Parity, parity
 from harness.protocols import TrainJob
-from harness.records import Example, Message, Method, Prompting, write_jsonl
+from harness.records import Example, Message, Method, Prompting
 
 LORA = Method("lora", {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"})
 MEASURED = 1e-5

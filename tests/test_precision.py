@@ -14,10 +14,11 @@ from conftest import make_llama
 from training_jobs import METHODS, make_job, train
 
 from harness.errors import TrainingDiverged
+from harness.json_files import iter_json_lines
 from harness.modeling.training.optimization import Optimization
 from harness.modeling.training.setup import set_up
 from harness.modeling.training_settings import TrainingSettings
-from harness.records import Method, iter_json_lines
+from harness.records import Method
 
 CPU = torch.device("cpu")
 Rows = list[dict[str, str]]

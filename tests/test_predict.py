@@ -17,22 +17,10 @@ from transformers import ByT5Tokenizer
 
 from harness import registry
 from harness.errors import StageError
+from harness.json_files import read_json, read_jsonl, write_json, write_jsonl
 from harness.modeling.loading import load_tokenizer, tokenizer_digest
 from harness.protocols import silent
-from harness.records import (
-    Completion,
-    Example,
-    Message,
-    ModelRef,
-    PluginSpec,
-    Prediction,
-    Prompting,
-    read_json,
-    read_jsonl,
-    to_json,
-    write_json,
-    write_jsonl,
-)
+from harness.records import Completion, Example, Message, ModelRef, PluginSpec, Prediction, Prompting, to_json
 from harness.stages import predict
 
 # A backend as a user would write one, slow on request; it also notes how often it was asked.

@@ -12,8 +12,9 @@ import pytest
 from harness.data.examples import prompt_key
 from harness.data.sources import SourceSpec
 from harness.errors import DataError, InputError
+from harness.json_files import read_json, read_jsonl
 from harness.protocols import silent
-from harness.records import Example, ModelRef, Prompting, read_json, read_jsonl, to_json
+from harness.records import Example, ModelRef, Prompting, to_json
 from harness.stages import prepare
 from harness.store import canonical
 

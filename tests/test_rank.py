@@ -17,22 +17,10 @@ import pytest
 from harness import format as fmt
 from harness import registry
 from harness.errors import StageError
+from harness.json_files import iter_json_lines, read_json, write_json, write_jsonl
 from harness.leaderboard.findings import findings
 from harness.protocols import TrainOutcome, silent
-from harness.records import (
-    Completion,
-    Example,
-    Judgment,
-    Message,
-    Prediction,
-    TokenSums,
-    Verdict,
-    iter_json_lines,
-    read_json,
-    to_json,
-    write_json,
-    write_jsonl,
-)
+from harness.records import Completion, Example, Judgment, Message, Prediction, TokenSums, Verdict, to_json
 from harness.report import render
 from harness.report.views.scores import head_to_head
 from harness.stages import evaluate, rank

@@ -12,6 +12,7 @@ from conftest import make_llama
 from probe_subjects import Rows, recipe, torn, unknown
 from training_jobs import EVERY_METHOD, LORA, METHODS, examples
 
+from harness.json_files import read_jsonl, write_jsonl
 from harness.modeling import memory
 from harness.modeling.probes import checking, methods
 from harness.modeling.probes.bench import Recipe
@@ -23,12 +24,7 @@ from harness.modeling.probes.results import (
     ProbeResult,
 )
 from harness.modeling.training_settings import ADAPTERS
-from harness.records import (
-    Method,
-    read_jsonl,
-    to_json,
-    write_jsonl,
-)
+from harness.records import Method, to_json
 
 
 @pytest.fixture(scope="module")

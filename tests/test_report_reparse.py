@@ -13,7 +13,7 @@ from report_inputs import make_report_input
 
 from harness.cli import main
 from harness.errors import HarnessError, InputError
-from harness.records import iter_json_lines, read_json, write_json, write_jsonl
+from harness.json_files import iter_json_lines, read_json, write_json, write_jsonl
 from harness.report.reparse import Reread, reparse
 
 READER = '''"""Reads its old replies."""

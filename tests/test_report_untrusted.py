@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from report_inputs import make_report_input
 
 from harness.cli import main
-from harness.records import iter_json_lines, read_json, write_json
+from harness.json_files import iter_json_lines, read_json, write_json
 
 Json = dict[str, Any]
 EVIL = """from pathlib import Path

@@ -19,11 +19,12 @@ import torch
 from safetensors.torch import load_file
 from training_jobs import METHODS, job_to_file, make_job, train, weights_digest
 
+from harness.json_files import iter_json_lines, read_json
 from harness.modeling import random_state
 from harness.modeling.training.checkpoints import Checkpoints, restore_weights, trainable_weights
 from harness.modeling.training.state import TrainingLog
 from harness.protocols import TrainJob, TrainOutcome
-from harness.records import Method, iter_json_lines, read_json
+from harness.records import Method
 
 Rows = list[dict[str, str]]
 SCRIPT = Path(__file__).with_name("training_jobs.py")

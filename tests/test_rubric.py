@@ -15,8 +15,9 @@ from scripted_chat import KEY, Answer, Asked, ScriptedChat, calls, completion, e
 
 from harness import Completion, Example, Message, PluginError, Prediction, StageError, registry
 from harness.chat.forms import CHANNELS
+from harness.json_files import iter_json_lines, read_json, write_jsonl
 from harness.protocols import silent
-from harness.records import iter_json_lines, read_json, to_json, write_jsonl
+from harness.records import to_json
 from harness.stages import evaluate
 
 pytestmark = pytest.mark.usefixtures("environment")

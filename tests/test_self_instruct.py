@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from commands import harness, results
 
-from harness.records import iter_json_lines, write_jsonl
+from harness.json_files import iter_json_lines, write_jsonl
 
 WORST_TO_BEST = ("davinci", "davinci-self-instruct", "text-davinci-003")
 PROMPTS = "self_instruct_252.jsonl"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StoreError
-from harness.records import read_json, write_json
+from harness.json_files import read_json, write_json
 from harness.store import Store, canonical, digest
 
 

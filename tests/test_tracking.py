@@ -10,8 +10,8 @@ import pytest
 from commands import harness, results, write_suite
 
 from harness import tracking
+from harness.json_files import dump_line, iter_json_lines
 from harness.protocols import TrainOutcome
-from harness.records import dump_line, iter_json_lines
 from harness.tracking import Follower, TrackedRun
 
 SUITE = """\

@@ -17,6 +17,7 @@ from training_jobs import METHODS, examples, make_job, require_best_weights, tra
 from harness import registry
 from harness.backends.torch import Torch
 from harness.errors import DataError, OutOfMemory, TrainingDiverged
+from harness.json_files import iter_json_lines, read_json, write_jsonl
 from harness.modeling.failures import memory_errors_explained, user_warnings
 from harness.modeling.training.loop import TrainingLoop
 from harness.modeling.training.metering import Meter
@@ -25,14 +26,7 @@ from harness.modeling.training.sampling_order import epoch_windows
 from harness.modeling.training.setup import TrainingSetup, set_up
 from harness.modeling.training_settings import TrainingSettings
 from harness.protocols import TrainOutcome
-from harness.records import (
-    Method,
-    from_json,
-    iter_json_lines,
-    read_json,
-    to_json,
-    write_jsonl,
-)
+from harness.records import Method, from_json, to_json
 from harness.stages import train as train_stage
 from harness.stopping import stop_requests
 

@@ -22,7 +22,8 @@ import pytest
 from commands import harness, results, write_suite
 
 from harness import Message, Question, Verdict, registry
-from harness.records import FAULTS, iter_json_lines
+from harness.json_files import iter_json_lines
+from harness.records import FAULTS
 
 pytestmark = pytest.mark.slow
 TRANSFORMERS = Path(sys.executable).with_name("transformers")

@@ -29,11 +29,12 @@ from harness import registry
 from harness.backends.trl import Trl
 from harness.backends.unsloth import Unsloth
 from harness.errors import DataError, ModelError, PluginError, TrainingDiverged
+from harness.json_files import iter_json_lines, write_jsonl
 from harness.modeling.trainer_settings import VALUES
 from harness.modeling.trl_settings import KEYS, NOT_HONOURED
 from harness.modeling.trl_training.rows import trainer_rows
 from harness.protocols import TrainJob, TrainOutcome
-from harness.records import Method, PluginSpec, Prompting, iter_json_lines, write_jsonl
+from harness.records import Method, PluginSpec, Prompting
 from harness.stages.train.launching import train_launched
 from harness.suite.settings import READ_BY_HARNESS, Training
 

@@ -12,12 +12,12 @@ from training_jobs import METHODS, make_job, train, training_defaults
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import EarlyStoppingCallback
 
+from harness.json_files import iter_json_lines
 from harness.modeling.artifacts import load_trained
 from harness.modeling.training.state import LoopState
 from harness.modeling.training.validation_schedule import ValidationSchedule
 from harness.modeling.training_settings import TrainingSettings
 from harness.protocols import TrainJob
-from harness.records import iter_json_lines
 
 Rows = list[dict[str, str]]
 

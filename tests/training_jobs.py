@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.json_files import write_jsonl
 from harness.modeling.training_settings import KEYS
 from harness.protocols import TrainJob, TrainOutcome
-from harness.records import Example, Message, Method, ModelRef, Prompting, from_json, to_json, write_jsonl
+from harness.records import Example, Message, Method, ModelRef, Prompting, from_json, to_json
 from harness.suite.settings import Training
 
 LORA = {"r": 4, "target_modules": "all-linear"}

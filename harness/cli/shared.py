@@ -114,7 +114,7 @@ def print_board(folder: Path) -> None:
     """Show the board of a report's folder in the terminal, and where its page is."""
     from rich.console import Console
 
-    from harness.records import read_json
+    from harness.json_files import read_json
     from harness.report import terminal
 
     console = Console()

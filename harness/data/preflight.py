@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.data import formats, sources, textfiles
 from harness.data.sources import SourceSpec
 from harness.errors import DataError
-from harness.records import read_json
+from harness.json_files import read_json
 
 WHOLE_BYTES = 64 << 20
 HEAD_BYTES = 1 << 20

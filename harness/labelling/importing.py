@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import DataError
+from harness.json_files import write_json
 from harness.labels import LabelFile, Labels, label_file_json, read_labels
 from harness.plan.pairings import judges_of
-from harness.records import write_json
 from harness.suite import Suite
 
 FOLDER = "labels"

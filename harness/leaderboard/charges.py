@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.records import read_json, total_cost
+from harness.json_files import read_json
+from harness.records import total_cost
 
 Json = dict[str, Any]
 TAKEN = ("prompt_tokens", "completion_tokens", "cost_usd")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from harness.json_files import read_json
 from harness.leaderboard.measurements import why_missing
-from harness.records import ALL, read_json, total_cost
+from harness.records import ALL, total_cost
 
 Json = dict[str, Any]
 COUNTS = (

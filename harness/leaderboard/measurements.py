@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from harness import registry
 from harness.errors import StageError
+from harness.json_files import iter_json_lines, read_json
 from harness.leaderboard import receipts
 from harness.protocols import FloatArray, trait
-from harness.records import PluginSpec, from_json, iter_json_lines, read_json, total_cost
+from harness.records import PluginSpec, from_json, total_cost
 
 Json = dict[str, Any]
 Mask = npt.NDArray[np.bool_]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.records import iter_json_lines, read_json
+from harness.json_files import iter_json_lines, read_json
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import format as fmt
+from harness.json_files import read_json
 from harness.leaderboard import receipts
-from harness.records import read_json
 
 Json = dict[str, Any]
 CHOSEN = "chosen.json"

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.json_files import iter_json_lines
 from harness.judging.table import Verdicts, tabulate
-from harness.records import REFERENCE, Example, iter_json_lines
+from harness.records import REFERENCE, Example
 
 Json = dict[str, Any]
 READING = ("choice", "reason", "preference", "fault")

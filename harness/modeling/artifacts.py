@@ -16,13 +16,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.json_files import read_json, write_json
 from harness.modeling.adapter_files import load_adapter, save_adapter
 from harness.modeling.adapters import prepare_quantized
 from harness.modeling.devices import compute_dtype
 from harness.modeling.loading import ensure_pad_token, load_config, load_model, load_tokenizer
 from harness.modeling.methods import quantization, require_base
 from harness.modeling.training_settings import ADAPTERS
-from harness.records import Method, ModelRef, from_json, read_json, write_json
+from harness.records import Method, ModelRef, from_json
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, method: Method, seed: int, folder: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import PluginError
+from harness.json_files import iter_json_lines
 from harness.modeling import training as torch_training
 from harness.modeling.trainer_settings import VALUES
 from harness.modeling.trl_settings import NOT_HONOURED, require_trl
 from harness.protocols import TrainJob
-from harness.records import iter_json_lines
 
 TOLERANCE = 1e-3
 """Relative difference up to which two engines count as equal: measured in float32 it is 2e-7."""

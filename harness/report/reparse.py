@@ -14,10 +14,11 @@ from typing import Any
 
 from harness import registry
 from harness.errors import HarnessError, InputError, PluginError, first_line
+from harness.json_files import write_json, write_jsonl
 from harness.leaderboard import boards
 from harness.leaderboard.verdict_lines import READING, by_example
 from harness.protocols import Combines, Rereads
-from harness.records import Verdict, write_json, write_jsonl
+from harness.records import Verdict
 from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_results
 from harness.report.verdict_checks import members_first, read_lines
 

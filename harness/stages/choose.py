@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StageError
+from harness.json_files import iter_json_lines, read_json, write_json
 from harness.leaderboard.search import CHOSEN
 from harness.protocols import Progress
-from harness.records import iter_json_lines, read_json, write_json
 
 VERSION = 1
 OWN = ("manifest.json", "output.log")

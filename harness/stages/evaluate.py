@@ -14,8 +14,9 @@ import numpy as np
 
 from harness import registry
 from harness.errors import StageError
+from harness.json_files import read_jsonl, write_json, write_jsonl
 from harness.protocols import AsksServer, Evaluator, FloatArray, Progress, TellsFailures, trait
-from harness.records import PluginSpec, Prediction, from_json, read_jsonl, write_json, write_jsonl
+from harness.records import PluginSpec, Prediction, from_json
 from harness.stages.accounts import StepAccount
 from harness.stats.resampling import score_totals
 from harness.text import well_formed

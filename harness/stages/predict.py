@@ -19,6 +19,7 @@ from typing import Any
 
 from harness import registry
 from harness.errors import StageError
+from harness.json_files import dump_line, iter_json_lines, read_jsonl, write_json, write_jsonl
 from harness.protocols import (
     Answerer,
     AsksServer,
@@ -35,13 +36,8 @@ from harness.records import (
     Prediction,
     Prompting,
     characters,
-    dump_line,
     from_json,
-    iter_json_lines,
-    read_jsonl,
     total_cost,
-    write_json,
-    write_jsonl,
 )
 from harness.stages.accounts import StepAccount
 

@@ -19,8 +19,9 @@ from harness.data.examples import examples_digest, prompt_key, unique_ids
 from harness.data.leakage import Match, find_overlap
 from harness.data.sources import SourceSpec
 from harness.errors import DataError, InputError
+from harness.json_files import write_json, write_jsonl
 from harness.protocols import Progress
-from harness.records import Example, ModelRef, Prompting, from_json, write_json, write_jsonl
+from harness.records import Example, ModelRef, Prompting, from_json
 
 if TYPE_CHECKING:
     from harness.modeling.supervision import Renderer

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.json_files import iter_json_lines, read_json, read_jsonl, write_json, write_jsonl
 from harness.judging.analysis import finite
 from harness.leaderboard import boards, cautions, judge_receipts, receipts, search, standing
 from harness.leaderboard.charges import charges
@@ -16,16 +17,7 @@ from harness.leaderboard.comparisons import Compared, compare
 from harness.leaderboard.environment import environment
 from harness.leaderboard.verdict_lines import Lengths, by_example, judgments
 from harness.protocols import Progress
-from harness.records import (
-    RESULTS_SCHEMA,
-    Example,
-    iter_json_lines,
-    read_json,
-    read_jsonl,
-    to_json,
-    write_json,
-    write_jsonl,
-)
+from harness.records import RESULTS_SCHEMA, Example, to_json
 from harness.store import digest
 
 VERSION = 8

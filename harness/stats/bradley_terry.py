@@ -91,24 +91,46 @@ def bradley_terry(
     tally = Tally.of(first, second, worth, prompt, trial, players=players)
     model = Model(players, tally.cells, position, ridge)
     counts, worths = (sums[0] for sums in tally.sums(np.ones((1, tally.prompts))))
-    found = model.fit(counts.sum(axis=0)[None], worths.sum(axis=0)[None])[0]
-    bounds = model.bounds(counts.sum(axis=0), worths.sum(axis=0))
-    if np.isnan(found).any() or (ridge == 0 and not bounds.all()):
+    fit = _Fit.of(model, counts.sum(axis=0), worths.sum(axis=0), tally.prompts)
+    if np.isnan(fit.found).any() or (ridge == 0 and not fit.bounds.all()):
         raise ValueError("no finite abilities: some players always win or never meet; give a ridge above 0")
-    covariance = model.covariance(found, counts.sum(axis=0), worths.sum(axis=0))
-    pooled, by_trial = _refits(model, tally, found, draws, seed)
-    ends = _ends(found, pooled, tally.prompts, level)
+    pooled, by_trial = _refits(model, tally, fit.found, draws, seed)
+    ends = _ends(fit.found, pooled, tally.prompts, level)
     if draws and min(tally.trials, tally.prompts) > 1 and model.all_meet(counts):
-        observed = model.fit(counts, worths, found)
-        ends = _ends_over_trials(found, observed, by_trial, tally.prompts, level)
-    alike = ends[1] - ends[0] < _ALIKE
-    by_wald = (np.abs(found) > _FAR) & (ends[1] - ends[0] >= _ALIKE)
-    by_wald[:-1] |= not bounds.all()
-    ends = _where(by_wald, _at_least_wald(ends, found, covariance, tally.prompts, level), ends)
-    if (unknown := alike & ~by_wald).any():
-        others = model.fit(*_few_others(model, counts.sum(axis=0), worths.sum(axis=0), tally.prompts, level))
-        ends = _where(unknown, _around(found, others), ends)
-    return _abilities(found, ends, pooled, covariance, position, bounds)
+        observed = model.fit(counts, worths, fit.found)
+        ends = _ends_over_trials(fit.found, observed, by_trial, tally.prompts, level)
+    ends = _widened(ends, fit, level)
+    return _abilities(fit.found, ends, pooled, fit.covariance, position, fit.bounds)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The fit to all prompts: `counts` and `worths` (c,) by cell, parameters `found` (p,)."""
+
+    model: Model
+    counts: FloatArray
+    worths: FloatArray
+    prompts: int
+    found: FloatArray
+    covariance: FloatArray
+    bounds: BoolArray
+
+    @classmethod
+    def of(cls, model: Model, counts: FloatArray, worths: FloatArray, prompts: int) -> _Fit:
+        found = model.fit(counts[None], worths[None])[0]
+        covariance = model.covariance(found, counts, worths)
+        return cls(model, counts, worths, prompts, found, covariance, model.bounds(counts, worths))
+
+
+def _widened(ends: Ends, fit: _Fit, level: float) -> Ends:
+    """The ends; where resampled prompts say too little, at least Wald's, or what few others could change."""
+    width = ends[1] - ends[0]
+    by_wald = (np.abs(fit.found) > _FAR) & (width >= _ALIKE)
+    by_wald[:-1] |= not fit.bounds.all()
+    ends = _where(by_wald, _at_least_wald(ends, fit, level), ends)
+    if (unknown := (width < _ALIKE) & ~by_wald).any():
+        ends = _where(unknown, _around(fit.found, fit.model.fit(*_few_others(fit, level))), ends)
+    return ends
 
 
 def _refits(
@@ -154,23 +176,22 @@ def _ends_over_trials(
     return low, high
 
 
-def _at_least_wald(ends: Ends, found: FloatArray, covariance: FloatArray, prompts: int, level: float) -> Ends:
+def _at_least_wald(ends: Ends, fit: _Fit, level: float) -> Ends:
     """`ends` no nearer than the likelihood's own: all resamples of a player who always wins are alike."""
-    _, quantile = Spread((Part(1.0, max(prompts - 1, 1)),)).interval(0.0, level)
-    reach = quantile * np.sqrt(np.diag(covariance))
-    return np.fmin(ends[0], found - reach), np.fmax(ends[1], found + reach)
+    _, quantile = Spread((Part(1.0, max(fit.prompts - 1, 1)),)).interval(0.0, level)
+    reach = quantile * np.sqrt(np.diag(fit.covariance))
+    return np.fmin(ends[0], fit.found - reach), np.fmax(ends[1], fit.found + reach)
 
 
-def _few_others(
-    model: Model, counts: FloatArray, worths: FloatArray, prompts: int, level: float
-) -> tuple[FloatArray, FloatArray]:
+def _few_others(fit: _Fit, level: float) -> tuple[FloatArray, FloatArray]:
     """(2 p, c) sums in which, of each parameter, few prompts are replaced by its worst, then by its best."""
+    model, counts, worths = fit.model, fit.counts, fit.worths
     first, second = np.divmod(model.cells, model.players)
     player = np.arange(model.players)[:, None]
     best = np.where(first == player, counts, np.where(second == player, 0.0, worths))
     worst = np.where(first == player, 0.0, np.where(second == player, counts, worths))
     extreme = np.concatenate([worst, np.zeros((1, len(counts))), best, counts[None]])
-    few = wilson(0, prompts, level=level)[1]
+    few = wilson(0, fit.prompts, level=level)[1]
     return np.tile(counts, (len(extreme), 1)), (1 - few) * worths + few * extreme
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,22 +103,56 @@ def length_adjusted(
     Sources: Papke and Wooldridge, Econometric Methods for Fractional Response Variables (1996); Davidson and
     MacKinnon, Bootstrap Testing in Nonlinear Models (1999), for the one step.
     """
-    use = np.isfinite(length_first) & np.isfinite(length_second)
-    if not use.any():
+    seen = _seen(worth, length_first, length_second, prompt, candidate_first, opponent)
+    if not len(seen.response) or not seen.tells:
         return UNKNOWN
-    ours_first = np.ones(len(use), dtype=np.bool_) if candidate_first is None else candidate_first
-    response = np.where(ours_first, worth, 1 - worth)[use]
-    index = _codes(np.asarray(prompt)[use])
-    by_prompt = np.bincount(index, weights=response) / np.bincount(index)
-    gap = np.where(ours_first, 1.0, -1.0)[use] * (length_first - length_second)[use]
-    if np.ptp(by_prompt) == 0 or min(np.mean(gap >= 0), np.mean(gap <= 0)) < _EITHER_SIDE:
-        return UNKNOWN
-    opponents = _codes((np.zeros(len(use)) if opponent is None else np.asarray(opponent))[use])
-    design, shares = _design(gap, ours_first[use], opponents), np.bincount(opponents) / len(opponents)
-    found = _fit(design, response, ridge)
-    drawn = _one_step(design, response, index, found, ridge, draws, seed)
-    low, high = percentile_ends(_equal_length_rate(drawn, shares), len(by_prompt), level=level)
+    shares = np.bincount(seen.opponent) / len(seen.opponent)
+    design = _design(seen.gap, seen.first, seen.opponent)
+    found = _fit(design, seen.response, ridge)
+    drawn = _one_step(design, seen.response, seen.prompt, found, ridge, draws, seed)
+    low, high = percentile_ends(_equal_length_rate(drawn, shares), int(seen.prompt.max()) + 1, level=level)
     return Estimate(float(_equal_length_rate(found[None], shares)[0]), float(low), float(high))
+
+
+class _Seen(NamedTuple):
+    """The judgments whose lengths are known, as the candidate sees them; (m,) each, indices without gaps.
+
+    `response` is the worth to the candidate, `gap` its length minus the opponent's, `first` whether it stood
+    first.
+    """
+
+    response: FloatArray
+    gap: FloatArray
+    first: BoolArray
+    prompt: IntArray
+    opponent: IntArray
+
+    @property
+    def tells(self) -> bool:
+        """Whether outcomes differ, and equal lengths lie well within what was seen."""
+        by_prompt = np.bincount(self.prompt, weights=self.response) / np.bincount(self.prompt)
+        sides = np.mean(self.gap >= 0), np.mean(self.gap <= 0)
+        return bool(np.ptp(by_prompt) > 0 and min(sides) >= _EITHER_SIDE)
+
+
+def _seen(
+    worth: FloatArray,
+    length_first: FloatArray,
+    length_second: FloatArray,
+    prompt: npt.ArrayLike,
+    candidate_first: BoolArray | None,
+    opponent: npt.ArrayLike | None,
+) -> _Seen:
+    use = np.isfinite(length_first) & np.isfinite(length_second)
+    first = np.ones(len(use), dtype=np.bool_) if candidate_first is None else candidate_first
+    against = np.zeros(len(use)) if opponent is None else np.asarray(opponent)
+    return _Seen(
+        np.where(first, worth, 1 - worth)[use],
+        np.where(first, 1.0, -1.0)[use] * (length_first - length_second)[use],
+        first[use],
+        _codes(np.asarray(prompt)[use]),
+        _codes(against[use]),
+    )
 
 
 def _design(gap: FloatArray, ours_first: BoolArray, opponents: IntArray) -> FloatArray:

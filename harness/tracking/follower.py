@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any
 
 from harness.errors import first_line
+from harness.json_files import iter_json_lines, read_json, write_json
 from harness.protocols import TrainOutcome
-from harness.records import iter_json_lines, read_json, to_json, write_json
+from harness.records import to_json
 from harness.tracking.trackers import TRACKERS, TrackedRun, Tracker, flat
 
 POLL_SECONDS = 1.0

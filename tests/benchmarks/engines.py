@@ -68,7 +68,8 @@ def row(recipe: str, engine: str, outcome: dict[str, Any]) -> str:
 
 def make_inputs(folder: Path, rows: int, held_out: int) -> None:
     """train.jsonl from the front of the data, validation.jsonl from its end."""
-    from harness.records import Example, Message, write_jsonl
+    from harness.json_files import write_jsonl
+    from harness.records import Example, Message
 
     data = json.loads((SHARED / "data" / "alpaca_gpt4_999.json").read_text(encoding="utf-8"))
     examples = [

@@ -74,8 +74,8 @@ def completions(url: str, folder: Path) -> float:
 def judged(url: str, folder: Path) -> float:
     """Seconds for the judge stage, from reading the answers to the last verdict in its file."""
     from harness import Completion, Example, Message, Prediction, registry, to_json
+    from harness.json_files import read_json, write_jsonl
     from harness.protocols import silent
-    from harness.records import read_json, write_jsonl
     from harness.stages import judge
 
     inputs = {name: folder / name for name in ("candidate", "opponent")}

@@ -62,7 +62,8 @@ def main() -> None:
 
 def make_inputs(folder: Path, *, gpu: bool, rows: int) -> None:
     """train.jsonl, and on a GPU the model, whose weights are random: speed does not depend on them."""
-    from harness.records import Example, Message, write_jsonl
+    from harness.json_files import write_jsonl
+    from harness.records import Example, Message
 
     if gpu:
         make_large_llama(folder / "model")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from harness import Example, LanguageModel, ModelRef, Prompting, TrainJob, TrainOutcome, option
 from harness.backends.torch import Torch
-from harness.records import read_jsonl, write_jsonl
+from harness.json_files import read_jsonl, write_jsonl
 
 
 @dataclass(frozen=True)

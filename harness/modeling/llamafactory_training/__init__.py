@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from harness.json_files import write_jsonl
 from harness.modeling.artifacts import save
 from harness.modeling.devices import pick_device, release_memory
 from harness.modeling.failures import memory_errors_explained, user_warnings
@@ -38,7 +39,6 @@ from harness.modeling.training.setup import TrainingSetup, set_up
 from harness.modeling.training.state import Finished, LoopState
 from harness.modeling.training_settings import TrainingSettings
 from harness.protocols import TrainJob, TrainOutcome
-from harness.records import write_jsonl
 
 _CHECKPOINTS = 5
 """How many checkpoints a training should at least leave on its way; it has no clock to write them by."""

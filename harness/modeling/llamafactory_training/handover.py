@@ -18,6 +18,7 @@ import datasets
 import torch
 
 from harness.errors import ModelError
+from harness.json_files import read_json, write_json
 from harness.modeling.artifacts import load_base
 from harness.modeling.batching import IGNORED, labels
 from harness.modeling.devices import dtype_name
@@ -29,7 +30,7 @@ from harness.modeling.supervision import Encoded
 from harness.modeling.training.setup import TrainingSetup
 from harness.modeling.training_settings import ADAPTERS, TrainingSettings
 from harness.protocols import TrainJob
-from harness.records import Method, read_json, write_json
+from harness.records import Method
 
 
 def hand_over(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.json_files import iter_json_lines, read_json
 from harness.modeling.failures import require_finite
 from harness.modeling.llamafactory_training.command import Command
 from harness.modeling.llamafactory_training.memory import memory_after, memory_held
@@ -20,7 +21,6 @@ from harness.modeling.llamafactory_training.steps import Steps
 from harness.modeling.llamafactory_training.training_lines import LiveLog
 from harness.modeling.training.state import TrainingLog
 from harness.protocols import Progress
-from harness.records import iter_json_lines, read_json
 
 _LAST_FILE = "trainer_state.json"
 _ONLY_TO_RESUME = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.json_files import write_jsonl
 from harness.modeling.llamafactory_training.steps import Steps
 from harness.modeling.training.state import Interval, TrainingLog
 from harness.modeling.training_settings import TrainingSettings
-from harness.records import write_jsonl
 
 Lines = list[dict[str, Any]]
 

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.errors import ModelError
+from harness.json_files import write_jsonl
 from harness.modeling.adapters import prepare_quantized
 from harness.modeling.devices import compute_dtype, pick_device
 from harness.modeling.loading import load_model, load_skeleton, load_tokenizer, within_positions
@@ -19,7 +20,7 @@ from harness.modeling.memory import available
 from harness.modeling.supervision import Encoded, Renderer
 from harness.modeling.training_settings import KEYS
 from harness.protocols import TrainJob
-from harness.records import Example, Method, ModelRef, Prompting, write_jsonl
+from harness.records import Example, Method, ModelRef, Prompting
 
 TEXTS = 256
 """Examples that are only tokenized."""

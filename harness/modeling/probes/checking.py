@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, StageError, first_line
+from harness.json_files import dump_line, read_jsonl
 from harness.modeling.devices import release_memory
 from harness.modeling.probes import methods
 from harness.modeling.probes.accumulation import probe_accumulation
@@ -25,16 +26,7 @@ from harness.modeling.probes.results import BASE_PROBES, RECIPE_PROBES, RESULTS,
 from harness.modeling.probes.supervision import probe_bos, probe_eos, probe_mask, probe_truncation
 from harness.modeling.training_settings import METHODS
 from harness.protocols import Progress
-from harness.records import (
-    Example,
-    ModelRef,
-    PluginSpec,
-    Prompting,
-    characters,
-    dump_line,
-    from_json,
-    read_jsonl,
-)
+from harness.records import Example, ModelRef, PluginSpec, Prompting, characters, from_json
 
 FEW = 4
 """Examples that a recipe is trained on."""

@@ -10,6 +10,7 @@ from typing import Any
 import safetensors
 
 from harness.errors import InputError, ModelError, first_line
+from harness.json_files import read_jsonl, write_json
 from harness.modeling.adapters import prepare_quantized
 from harness.modeling.artifacts import load_base
 from harness.modeling.devices import compute_dtype, pick_device
@@ -22,7 +23,7 @@ from harness.modeling.probes.results import FAULTS
 from harness.modeling.training.setup import encode_rows
 from harness.modeling.training_settings import METHODS
 from harness.protocols import Progress
-from harness.records import Example, ModelRef, from_json, read_jsonl, write_json
+from harness.records import Example, ModelRef, from_json
 from harness.store import canonical
 
 SHAPING = frozenset({

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from harness.json_files import read_json, write_json
 from harness.modeling import random_state
-from harness.records import read_json, write_json
 
 Tensors = dict[str, torch.Tensor]
 

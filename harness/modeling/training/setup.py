@@ -11,6 +11,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from harness.errors import ModelError, first_line
+from harness.json_files import read_jsonl
 from harness.modeling.artifacts import load_base
 from harness.modeling.devices import computes_in, dtype_name
 from harness.modeling.dropout import set_dropout
@@ -22,7 +23,7 @@ from harness.modeling.supervision import Encoded, Renderer
 from harness.modeling.training.processes import ALONE, Processes
 from harness.modeling.training_settings import ADAPTERS, TrainingSettings
 from harness.protocols import TrainJob
-from harness.records import Example, Method, Prompting, read_jsonl
+from harness.records import Example, Method, Prompting
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.records import dump_line, iter_json_lines, write_jsonl
+from harness.json_files import dump_line, iter_json_lines, write_jsonl
 
 
 @dataclass

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from harness.json_files import read_json, write_json
 from harness.modeling.failures import require_finite
 from harness.modeling.training.checkpoints import Checkpoints
 from harness.modeling.training.loop import (
@@ -28,7 +29,7 @@ from harness.modeling.training.validation_schedule import ValidationSchedule
 from harness.modeling.training_settings import TrainingSettings
 from harness.modeling.trl_training.rows import TrainerRows
 from harness.protocols import TrainJob
-from harness.records import from_json, read_json, to_json, write_json
+from harness.records import from_json, to_json
 from harness.stopping import STOPPED
 
 MARK = "harness.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.records import write_json
+from harness.json_files import write_json
 from harness.report.verdict_summary.blocks import blocks
 from harness.report.verdict_summary.drawing import as_markdown, for_terminal
 

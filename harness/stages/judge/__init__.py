@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.json_files import write_json, write_jsonl
 from harness.protocols import AsksModel, Combines, Identifies, Progress, trait
-from harness.records import Choice, Judgment, PluginSpec, Verdict, from_json, write_json, write_jsonl
+from harness.records import Choice, Judgment, PluginSpec, Verdict, from_json
 from harness.stages.accounts import StepAccount
 from harness.stages.judge.asking import Asker, ByKey, combined
 from harness.stages.judge.sampling import AnswerPair, Comparison, comparisons, sample

@@ -15,9 +15,10 @@ from typing import Any
 from harness.chat.purse import Purse
 from harness.concurrently import concurrently
 from harness.errors import HarnessError, StageError
+from harness.json_files import read_jsonl
 from harness.judging.rows import contradiction
 from harness.protocols import AsksServer, ComparesMany, Prefetches, Progress
-from harness.records import CHOICES, Judgment, Verdict, read_jsonl
+from harness.records import CHOICES, Judgment, Verdict
 from harness.stages.accounts import StepAccount
 from harness.stages.judge.sampling import Comparison
 from harness.stopping import STOPPED, stop_requests

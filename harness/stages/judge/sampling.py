@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.records import Control, Prediction, Question, read_jsonl
+from harness.json_files import read_jsonl
+from harness.records import Control, Prediction, Question
 from harness.store import digest
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
+from harness.json_files import read_json, write_json
 from harness.leaderboard.search import CHOSEN
 from harness.protocols import Progress, TrainJob, TrainOutcome
-from harness.records import Method, ModelRef, PluginSpec, Prompting, from_json, read_json, write_json
+from harness.records import Method, ModelRef, PluginSpec, Prompting, from_json
 from harness.stages.train.launching import train_launched
 from harness.suite.settings import READ_BY_HARNESS
 from harness.tracking import Follower, TrackedRun

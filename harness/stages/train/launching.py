@@ -20,8 +20,9 @@ from typing import Any
 
 from harness import errors, registry
 from harness.errors import HarnessError, InputError, StageError, first_line
+from harness.json_files import read_json, write_json
 from harness.protocols import Backend, Progress, TrainJob, TrainOutcome
-from harness.records import Method, ModelRef, PluginSpec, Prompting, from_json, read_json, write_json
+from harness.records import Method, ModelRef, PluginSpec, Prompting, from_json
 
 JOB, PROGRESS, ERROR, OUTCOME = (
     "launch.json",
