@@ -24,7 +24,7 @@ from harness.modeling.probes.results import (
     ProbeResult,
 )
 from harness.plan import Plan, compile_plan
-from harness.protocols import Reaches
+from harness.protocols import Reaches, answerable
 from harness.records import PluginSpec, to_json
 from harness.store import Store, canonical
 from harness.suite import EvaluatorSpec, JudgeSpec, load_suite
@@ -66,10 +66,12 @@ def plan_without_judges(path: Path, overrides: Sequence[str], store: Path) -> tu
     judges: dict[str, Asking] = {}
     candidates = []
     for candidate in suite.candidates:
-        asking = [e for e in candidate.evaluators if isinstance(registry.create(e.plugin), Reaches)]
+        asking = [
+            e for e in candidate.evaluators if isinstance(answerable(registry.create(e.plugin)), Reaches)
+        ]
         judges |= {judge.name: judge for judge in candidate.judges}
         judges |= {evaluator.name: evaluator for evaluator in asking}
-        if isinstance(registry.create(candidate.backend), Reaches):
+        if isinstance(answerable(registry.create(candidate.backend)), Reaches):
             judges |= {f"candidate {candidate.name}": Served(candidate.name, candidate.backend)}
         offline = tuple(e for e in candidate.evaluators if e not in asking)
         candidates.append(replace(candidate, judges=(), evaluators=offline))

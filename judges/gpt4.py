@@ -114,14 +114,6 @@ class Gpt4:
         object.__setattr__(self, "_prompt", read_prompt(path, once=once, optional=optional))
         object.__setattr__(self, "server", ChatServer.of(self))
 
-    def preflight(self) -> None:
-        """PluginError where the server needs a key and there is none."""
-        self.server.preflight()
-
-    def reach(self) -> None:
-        """StageError where the server does not answer; costs nothing."""
-        self.server.reach()
-
     def identity(self) -> str:
         """What else a verdict depends on: the prompt, and the server, which the environment may name."""
         words = digest([self._prompt.digest, self._format.form.wording])

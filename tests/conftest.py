@@ -11,6 +11,7 @@ import pytest
 from scripted_chat import KEY, ScriptedChat, scripted_chat
 
 from harness.executors.local import WORKER_ENVIRONMENT
+from harness.ledger import Ledger
 
 # As in the workers, and before torch is imported: OpenMP threads that spin make a busy machine crawl.
 os.environ.update(WORKER_ENVIRONMENT)
@@ -62,6 +63,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment with a key and no server of its own."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger."""
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
+        yield opened
 
 
 @pytest.fixture

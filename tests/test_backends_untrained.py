@@ -391,7 +391,7 @@ def test_options_that_cannot_work_are_refused(options: dict[str, Any], expected:
 def test_a_key_is_asked_for_before_any_work() -> None:
     made = registry.create(backend("openai", model="m"))
     with pytest.raises(PluginError, match="OPENAI_API_KEY is not set"):
-        made.preflight()
+        made.server.preflight()
 
 
 def test_answers_depend_on_the_server_and_not_on_haste(
@@ -430,9 +430,9 @@ def test_a_setting_that_the_model_refuses_is_an_error_and_not_left_out(
 
 
 def test_a_server_is_asked_whether_it_would_answer(chat: ScriptedChat) -> None:
-    registry.create(backend("openai", model="m", base_url=chat.url)).reach()
+    registry.create(backend("openai", model="m", base_url=chat.url)).server.reach()
     with pytest.raises(StageError, match="gave no answer"):
-        registry.create(backend("openai", model="m", base_url="http://127.0.0.1:9/v1")).reach()
+        registry.create(backend("openai", model="m", base_url="http://127.0.0.1:9/v1")).server.reach()
 
 
 SUITE = """\

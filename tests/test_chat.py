@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,12 +33,6 @@ HTML = Answer(b"<html>502 Bad gateway</html>", headers={"content-type": "text/ht
 def chat(chat: ScriptedChat) -> ScriptedChat:
     chat.plays(says("yes"))
     return chat
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite") as opened:
-        yield opened
 
 
 def server(chat: ScriptedChat, ledger: Ledger | None = None, **options: Any) -> ChatServer:

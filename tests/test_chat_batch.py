@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,12 +28,6 @@ SOON = {"retry_after_ms": "5"}
 def chat(chat: ScriptedChat) -> ScriptedChat:
     chat.script = lambda asked: says(said(asked))
     return chat
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite") as opened:
-        yield opened
 
 
 def server(chat: ScriptedChat, ledger: Ledger, budget: float | None = None, **options: Any) -> ChatServer:

@@ -6,9 +6,7 @@ import gzip
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +23,6 @@ from harness.ledger import Ledger
 pytestmark = pytest.mark.usefixtures("environment")
 LONG_KEY = "eyJ/" + "aB3dE5gH7jK9" * 20
 PRICE = {"input": 1000.0, "output": 1000.0}
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "verdicts.sqlite") as opened:
-        yield opened
 
 
 def server(chat: ScriptedChat, ledger: Ledger | None = None, **options: Any) -> ChatServer:
@@ -157,7 +149,7 @@ def test_an_impossible_cost_in_an_old_ledger_is_computed_anew(chat: ScriptedChat
 def test_a_kept_reply_that_is_none_names_the_ledger(chat: ScriptedChat, ledger: Ledger, entry: Any) -> None:
     asking = server(chat, ledger)
     ledger.add_reply(asking.reply_key(ask()), entry)
-    with pytest.raises(StoreError, match=r"verdicts\.sqlite cannot be used: the entry .* is no chat"):
+    with pytest.raises(StoreError, match=r"ledger\.sqlite cannot be used: the entry .* is no chat"):
         asking.complete(ask())
 
 
@@ -166,7 +158,7 @@ def test_a_broken_note_names_the_ledger(chat: ScriptedChat, ledger: Ledger, note
     asking = server(chat, ledger)
     with closing(sqlite3.connect(ledger.path)) as connection, connection:
         connection.execute("INSERT INTO notes VALUES (?, ?)", (f"parameters|{asking.name}|m", note))
-    with pytest.raises(StoreError, match=r"verdicts\.sqlite cannot be used: the note parameters\|"):
+    with pytest.raises(StoreError, match=r"ledger\.sqlite cannot be used: the note parameters\|"):
         asking.complete(ask())
 
 

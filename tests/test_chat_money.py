@@ -9,9 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,12 +29,6 @@ DOLLAR = {"input": 8000, "output": 10_000}
 def chat(chat: ScriptedChat) -> ScriptedChat:
     chat.plays(says("yes"))
     return chat
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite") as opened:
-        yield opened
 
 
 def server(

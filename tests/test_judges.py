@@ -392,10 +392,10 @@ def test_only_a_server_on_this_machine_goes_without_a_key(
         monkeypatch.setenv("OPENAI_BASE_URL", variable)
     asked: Any = judge("gpt4", base_url=url)
     if fault is None:
-        asked.preflight()
+        asked.server.preflight()
         return
     with pytest.raises(PluginError) as caught:
-        asked.preflight()
+        asked.server.preflight()
     assert fault in str(caught.value)
 
 

@@ -206,7 +206,7 @@ class TestFiles:
             ("v.csv", "", "v.csv: is empty"),
             ("v.csv", b"\xff\xfe\x00", "v.csv: is UTF-16, not UTF-8"),
             ("v.csv", HEADER.encode() + b"\n\xe9", "v.csv:2: not UTF-8 (byte 0xe9)"),
-            ("v.csv.gz", gzip.compress(b"x" * 999)[:-9], "v.csv.gz: is not whole"),
+            ("v.csv.gz", gzip.compress(b"x" * 999, mtime=0)[:-9], "v.csv.gz: is not whole"),
             ("v.jsonl", lines([OURS]) + "{oops\n", "v.jsonl:2: not JSON"),
             ("v.jsonl", lines([OURS | {"preference": 1.5}]), "v.jsonl:1: 'preference' is 1.5, not a"),
             ("v.jsonl", lines([OURS | {"preference": float("nan")}]), "v.jsonl:1: 'preference' is nan"),

@@ -196,9 +196,9 @@ def test_the_signature_says_how_the_grades_came_to_be(chat: ScriptedChat, tmp_pa
 
 def test_it_needs_a_key_where_the_server_does(monkeypatch: pytest.MonkeyPatch, chat: ScriptedChat) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    rubric(chat).preflight()
+    rubric(chat).server.preflight()
     with pytest.raises(PluginError, match="needs a key"):
-        rubric(chat, base_url="https://judge.example/v1").preflight()
+        rubric(chat, base_url="https://judge.example/v1").server.preflight()
 
 
 def test_it_says_beforehand_what_a_grade_takes(chat: ScriptedChat) -> None:

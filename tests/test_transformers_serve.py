@@ -97,8 +97,8 @@ def test_what_the_model_says_is_kept_and_no_verdict_is_made_up(
     url: str, base: Path, options: dict[str, Any]
 ) -> None:
     asked = judge(url, base, **options)
-    asked.preflight()
-    asked.reach()
+    asked.server.preflight()
+    asked.server.reach()
     found: Verdict = asked.compare(QUESTION, "The sky is blue.", "Answer 1 is better. 1")
     replies = json.loads(found.raw)
     assert 1 <= len(replies) <= 2

@@ -75,14 +75,6 @@ class OpenAI:
         """The server's address, which the environment may have set."""
         return f"server:{self.server.name}"
 
-    def preflight(self) -> None:
-        """Raise PluginError where a key is needed and not set."""
-        self.server.preflight()
-
-    def reach(self) -> None:
-        """Raise StageError where the server does not answer; no model is asked."""
-        self.server.reach()
-
     def train(self, job: TrainJob) -> TrainOutcome:
         """There is nothing to train."""
         raise NotImplementedError

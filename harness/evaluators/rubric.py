@@ -86,14 +86,6 @@ class Rubric:
         object.__setattr__(self, "_criteria", _read(self.criteria_file) or self.criteria)
         object.__setattr__(self, "server", ChatServer.of(self))
 
-    def preflight(self) -> None:
-        """PluginError where the server needs a key and there is none."""
-        self.server.preflight()
-
-    def reach(self) -> None:
-        """StageError where the server does not answer; costs nothing."""
-        self.server.reach()
-
     def identity(self) -> str:
         """What else grades depend on: the prompt, and the server, which the environment may name."""
         return f"prompt:{self._wording}|server:{self.server.name}"

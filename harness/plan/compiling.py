@@ -14,7 +14,7 @@ from harness.plan.asking import blaming, identity
 from harness.plan.keys import Identities
 from harness.plan.pairings import add_judges, judges_of
 from harness.plan.steps import Plan, Step, Trial, trials
-from harness.protocols import Answerer, AsksModel, AsksServer, Preflight
+from harness.protocols import Answerer, AsksModel, AsksServer, Preflight, answerable
 from harness.records import PluginSpec
 from harness.store import Store
 from harness.suite import EvaluatorSpec, Suite
@@ -53,9 +53,10 @@ def _preflight(suite: Suite) -> None:
 def _ready(plugin: Any, where: str, suite: Suite) -> None:
     """PluginError at its place in the suite if a plugin could not run, or would cost nobody knows what."""
     try:
-        if isinstance(plugin, Preflight):
+        asked = answerable(plugin)
+        if isinstance(asked, Preflight):
             with blaming("the plugin", "preflight"):
-                plugin.preflight()
+                asked.preflight()
         if suite.budget_usd is not None and isinstance(plugin, AsksServer):
             _require_price(plugin)
     except PluginError as error:

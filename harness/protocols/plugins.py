@@ -95,6 +95,11 @@ class Reaches(Protocol):
         ...
 
 
+def answerable(plugin: Any) -> Any:
+    """Who tells whether a plugin could run: itself if it has `preflight`, else the server that it asks."""
+    return plugin.server if isinstance(plugin, AsksServer) and not isinstance(plugin, Preflight) else plugin
+
+
 @runtime_checkable
 class Identifies(Protocol):
     """A plugin whose results depend on more than its options and source: a prompt's file, a server."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from harness import registry
 from harness.modeling.probes.results import ProbeResult, skipped
-from harness.protocols import Preflight, Reaches
+from harness.protocols import Preflight, Reaches, answerable
 from harness.records import PluginSpec
 
 
 def probe_judge(spec: PluginSpec) -> ProbeResult:
     """What the judge says of itself; none is asked to judge. Raises what it raises."""
-    judge = registry.create(spec)
+    judge = answerable(registry.create(spec))
     if not isinstance(judge, Preflight):
         return skipped("judge", "needs neither key nor server")
     judge.preflight()
