@@ -136,3 +136,15 @@ def make_llama(folder: Path, *, layers: int = 2, hidden: int = 64, tied: bool = 
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 2-layer random Llama with a ChatML byte-level tokenizer, as a model folder."""
     return make_llama(tmp_path_factory.mktemp("tiny_llama"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser of one's own; skips where there is none."""
+    from browsing import chromium, sync_api
+
+    program = chromium()
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        launched.close()

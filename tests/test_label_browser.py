@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import Reader, sync_api
 from commands import harness, results, write_suite
-from test_report_browser import Reader, browser, sync_api  # noqa: F401 - the browser is a fixture
 
 from harness.labelling.page import label_page
 from harness.labelling.pairs import Pair
@@ -49,7 +49,7 @@ def page_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reader(browser: Any, page_file: Path) -> Iterator[Reader]:  # noqa: F811
+def reader(browser: Any, page_file: Path) -> Iterator[Reader]:
     """A reader who must have asked for the page alone and have heard no complaint at the end."""
     made = Reader(browser, accept_downloads=True)
     yield made
@@ -176,7 +176,7 @@ def test_keys_with_modifiers_and_held_keys_choose_nothing(reader: Reader, page_f
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_touch_works_and_nothing_hangs_over_the_edge(
-    browser: Any,  # noqa: F811
+    browser: Any,
     page_file: Path,
     width: int,
     scheme: str,
@@ -193,7 +193,7 @@ def test_touch_works_and_nothing_hangs_over_the_edge(
 
 
 def test_a_browser_that_keeps_nothing_is_told_and_labels_all_the_same(
-    browser: Any,  # noqa: F811
+    browser: Any,
     page_file: Path,
 ) -> None:
     made = Reader(browser)
@@ -221,7 +221,7 @@ candidates:
 
 
 def test_what_people_say_comes_onto_the_board(
-    browser: Any,  # noqa: F811
+    browser: Any,
     tmp_path: Path,
     tiny_llama: Path,
     rows: list[dict[str, str]],

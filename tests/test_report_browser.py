@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import Reader, sync_api
 from report_inputs import make_report_input
 from test_report import HOSTILE, poison
 
 from harness.report import render
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[test]'")
-
-PLACES = ("/usr/lib/chromium/chromium-headless-shell", "chromium-headless-shell", "chromium", "google-chrome")
-
-
-class Reader:
-    """A browser page that keeps account of requests, console messages and dialogs."""
-
-    def __init__(self, browser: Any, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append("dialog"), dialog.dismiss()))
-
-    def open(self, index: Path, fragment: str = "") -> Any:
-        self.page.goto(index.as_uri() + fragment)
-        return self.page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's chromium-headless-shell, or another Chromium on the path; never playwright's own download."""
-    program = next((found for place in PLACES if (found := shutil.which(place))), None)
-    if program is None:
-        pytest.skip("needs a browser: apt-get install chromium-headless-shell")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def label_page(suite: str, pairs: Sequence[Pair], seed: int) -> str:
 
     template = document.environment(_TEMPLATES).get_template("label.html.jinja")
     return template.render(
-        **document.assets(_TEMPLATES, "label.css", "label.js"),
+        **document.assets(_TEMPLATES, ["label.css"], ["label.js"]),
         suite=suite,
         count=len(pairs),
         data=Markup(script_json(_data(suite, pairs, seed))),  # noqa: S704 - escaped by script_json

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,11 @@ def environment(folder: Path) -> Environment:
     )
 
 
-def assets(folder: Path, style: str, script: str) -> dict[str, str]:
+def assets(folder: Path, styles: Sequence[str], scripts: Sequence[str]) -> dict[str, str]:
     """The `style` and `script` of these files as markup, and the `policy` that allows them alone."""
     from markupsafe import Markup
 
-    texts = {"style": _text(folder / style), "script": _text(folder / script)}
+    texts = {kind: _joined(folder, names) for kind, names in (("style", styles), ("script", scripts))}
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
         f"style-src {_hash(texts['style'])}; script-src {_hash(texts['script'])}"
@@ -44,8 +45,8 @@ def assets(folder: Path, style: str, script: str) -> dict[str, str]:
     return {"policy": policy, **ours}
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _joined(folder: Path, names: Sequence[str]) -> str:
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def _hash(content: str) -> str:

@@ -15,6 +15,8 @@ from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
 _TEMPLATES = Path(__file__).parent / "templates"
+_STYLES = [f"styles/{room}.css" for room in ("base", "tables", "board", "charts", "examples", "sections")]
+_SCRIPTS = [f"scripts/{part}.js" for part in ("view", "board", "examples")]
 
 
 def page(results: Json, board: Board, examples: Examples) -> str:
@@ -25,7 +27,7 @@ def page(results: Json, board: Board, examples: Examples) -> str:
     environment.globals |= {"colour": charts.colour, "fmt": fmt, "row_warnings": row_warnings}
     return (
         environment.get_template("page.html.jinja").render(
-            **document.assets(_TEMPLATES, "style.css", "page.js"),
+            **document.assets(_TEMPLATES, _STYLES, _SCRIPTS),
             data=Markup(examples.json),  # noqa: S704 - escaped by script_json
             results=results,
             board=board,

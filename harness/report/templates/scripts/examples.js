@@ -1,46 +1,6 @@
-"use strict";
-// Sorting of the board, and the examples. Model output is only ever set as textContent.
+// The examples: what is shown is a function of `state`.
 (() => {
   const PAGE = 50;
-
-  function element(name, className, text) {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  }
-
-  // The board
-
-  const table = document.getElementById("leaderboard");
-  const heads = [...table.tHead.rows[0].cells];
-  const original = [...table.tBodies[0].rows];
-  heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => sortBoard(head, column));
-  });
-
-  function sortBoard(head, column) {
-    const first = head.dataset.first || "ascending";
-    const second = first === "ascending" ? "descending" : "ascending";
-    const order = head.getAttribute("aria-sort") === first ? second : first;
-    heads.forEach((other) => other.setAttribute("aria-sort", other === head ? order : "none"));
-    const sign = order === "ascending" ? 1 : -1;
-    const kinds = { base: 0, ok: 1, failed: 2 };
-    const rows = [...original].sort((a, b) =>
-      kinds[a.dataset.kind] - kinds[b.dataset.kind] || compareCells(a.cells[column], b.cells[column], sign));
-    table.tBodies[0].append(...rows);
-  }
-
-  // Numbers by size, names by alphabet; what is missing comes last either way.
-  function compareCells(a, b, sign) {
-    const [x, y] = [a, b].map((cell) => (cell ? cell.dataset.value || "" : ""));
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const difference = Number(x) - Number(y);
-    return sign * (Number.isNaN(difference) ? x.localeCompare(y) : difference);
-  }
-
-  // The examples: what is shown is a function of `state`, and the URL's hash is its copy
-
   const data = JSON.parse(document.getElementById("data").textContent);
   const controls = document.getElementById("controls");
   const list = document.getElementById("list");
@@ -133,7 +93,7 @@
     const article = element("article", "example");
     const head = element("header");
     const link = element("a", "permalink", `#${example.number}`);
-    link.href = hash({ ...state, show: "all", order: "", page: 1, find: example.id });
+    link.href = view.link(query({ ...state, show: "all", order: "", page: 1, find: example.id }), "examples");
     link.title = "Link to this example";
     head.append(link, element("span", "note mono", example.id));
     if (verdictsOf(example).some((verdict) => verdict.flip)) head.append(element("span", "badge warn", "verdict flip"));
@@ -206,36 +166,30 @@
 
   // State and the URL
 
-  function hash(wanted) {
-    const query = new URLSearchParams();
-    query.set("a", data.candidates[wanted.a].name);
-    query.set("b", data.candidates[wanted.b].name);
-    for (const name of ["show", "order", "find", "page"]) {
-      if (wanted[name] !== initial[name]) query.set(name, wanted[name]);
-    }
-    return `#examples?${query}`;
+  function query(wanted) {
+    const changed = Object.fromEntries(
+      ["show", "order", "find", "page"].map((name) => [name, wanted[name] === initial[name] ? null : wanted[name]]));
+    return { a: data.candidates[wanted.a].name, b: data.candidates[wanted.b].name, ...changed };
   }
 
-  function readHash() {
-    if (!location.hash.startsWith("#examples?")) return false;
-    const query = new URLSearchParams(location.hash.slice("#examples?".length));
-    const index = (name, fallback) => answered.find((c) => data.candidates[c].name === query.get(name)) ?? fallback;
-    const metric = query.get("order");
+  function read() {
+    const index = (name) => answered.find((c) => data.candidates[c].name === view.get(name)) ?? initial[name];
+    const metric = view.get("order");
     state = {
-      a: index("a", initial.a),
-      b: index("b", initial.b),
-      show: Object.hasOwn(filters, query.get("show") ?? "") ? query.get("show") : "all",
+      a: index("a"),
+      b: index("b"),
+      show: Object.hasOwn(filters, view.get("show")) ? view.get("show") : initial.show,
       order: metric && data.metrics[metric] ? metric : "",
-      find: query.get("find") || "",
-      page: Number.parseInt(query.get("page"), 10) || 1,
+      find: view.get("find"),
+      page: Number.parseInt(view.get("page"), 10) || 1,
     };
-    return true;
+    show();
   }
 
   function change(part) {
     state = { ...state, page: 1, ...part };
     show();
-    history.replaceState(null, "", hash(state));
+    view.set(query(state), "examples");
   }
 
   for (const name of ["a", "b"]) {
@@ -258,14 +212,6 @@
     change({ page: state.page + step });
     document.getElementById("examples").scrollIntoView();
   }));
-  window.addEventListener("hashchange", () => {
-    // A section's anchor leaves the view as it is; going back to the bare page goes back to the first view.
-    const linked = readHash();
-    if (!linked && location.hash === "") state = { ...initial };
-    show();
-    if (linked) document.getElementById("examples").scrollIntoView();
-  });
-  const opened = readHash();
-  show();
-  if (opened) document.getElementById("examples").scrollIntoView();
+  view.onChange(read);
+  read();
 })();
