@@ -10,7 +10,8 @@ HarnessError
 │   ├── TrainingDiverged    the loss or a gradient is NaN or infinite
 │   ├── OutOfMemory         the device has no memory left
 │   └── BudgetExhausted     the suite's budget_usd is spent
-└── StoreError          the store cannot be read or written
+├── StoreError          the store cannot be read or written
+└── HubError            the Hub refused an upload, or could not be reached
 """
 
 from __future__ import annotations
@@ -83,3 +84,7 @@ class BudgetExhausted(StageError):  # noqa: N818
 
 class StoreError(HarnessError):
     """The store cannot be read or written."""
+
+
+class HubError(HarnessError):
+    """The Hub refused an upload, or could not be reached. The text is one line, ready to print."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
-RESULTS_SCHEMA = 3
+RESULTS_SCHEMA = 4
 """The form of results.json: raised when what was there means another thing, or when more is read of it."""
 REFERENCE = "reference"
 """The player whose answers are the examples' references, where no candidate has that name."""

@@ -119,6 +119,13 @@ class Gpt4:
         words = digest([self._prompt.digest, self._format.form.wording])
         return f"prompt:{words[:12]}|server:{self.server.name}"
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The turns of the prompt, and what is said of the form."""
+        shown = {"conversation", "answer_1", "answer_2", "nonce"}
+        turns = self._prompt.texts(shown | {"reference"} if self.show_reference else shown)
+        return {**turns, **self._format.form.prompts(self.channel)}
+
     def compare(self, question: Question, first: str, second: str) -> Verdict:
         """One request for each sample, and one more where a reply is not valid; StageError if none comes."""
         form, server = self._format.form, self.server

@@ -68,6 +68,14 @@ class Local(ModelJudge):
             raise ValueError("batch_size and max_length must be positive")
         _require_placeholders(self._prompt)
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The prompt, and the replies whose likelihoods are compared."""
+        places = {name: f"{{{name}}}" for name in ("nonce", "conversation", "answer_1", "answer_2")}
+        reference = "{reference}\n" if self.show_reference else ""
+        text = fill(self._prompt, {**places, "reference": reference, **self._wording})
+        return {"user": text, "replies": "\n".join(self._choices)}
+
     def compare_many(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """A verdict for each pair; unparsed with fault `too_long` where it does not fit the model."""
         prompts = [(Message("user", self._content(*pair)),) for pair in pairs]
@@ -96,6 +104,13 @@ class Local(ModelJudge):
     def _choices(self) -> tuple[str, ...]:
         return ("1", "2", "tie") if self.tie else ("1", "2")
 
+    @property
+    def _wording(self) -> dict[str, str]:
+        """What is the same in every request."""
+        if not self.tie:
+            return {"choices": "1 or 2", "or_tie": ""}
+        return {"choices": "1, 2 or tie", "or_tie": ", or tie if neither is"}
+
     def _content(self, question: Question, first: str, second: str) -> str:
         """The prompt, all that others wrote behind fences."""
         mark = nonce(question, first, second)[:NONCE_DIGITS]
@@ -106,8 +121,7 @@ class Local(ModelJudge):
             "reference": reference,
             "answer_1": fence("answer_1", first, mark),
             "answer_2": fence("answer_2", second, mark),
-            "choices": "1, 2 or tie" if self.tie else "1 or 2",
-            "or_tie": ", or tie if neither is" if self.tie else "",
+            **self._wording,
         }
         return fill(self._prompt, values)
 

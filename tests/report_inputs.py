@@ -11,30 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from report_candidates import BASE_VALUES, BROKEN, TUNED, base_row, failed_row, tuned_row, values_of
+from report_examples import METRICS, evaluators, make_examples
+
+from harness import registry
 from harness.json_files import dump_line
 from harness.leaderboard import boards
-from harness.leaderboard.receipts import SEED_FIELDS
+from harness.leaderboard.distributions import lengths, per_example
 from harness.leaderboard.verdict_lines import by_example
 from harness.records import RESULTS_SCHEMA
 
 Json = dict[str, Any]
-METRICS = [
-    ("perplexity", "perplexity", "", False),
-    ("bits_per_byte", "bits per byte", "bits/byte", False),
-    ("token_accuracy", "token accuracy", "%", True),
-    ("bleu", "BLEU", "", True),
-    ("chrf", "chrF", "", True),
-    ("exact_match", "exact match", "%", True),
-]
-TUNED = [
-    ("qlora-r16", "qlora", 1.00, 96.0),
-    ("lora-r16", "lora", 1.02, 71.0),
-    ("full", "full", 1.06, 143.0),
-    ("lora-r4", "lora", 1.22, 66.0),
-    ("last2", "freeze", 1.55, 38.5),
-]
-BASE_VALUES = dict(zip((name for name, *_ in METRICS), (38.4, 1.61, 0.413, 2.1, 17.9, 0.008), strict=True))
-BEST_VALUES = dict(zip((name for name, *_ in METRICS), (9.83, 1.007, 0.614, 19.4, 41.2, 0.183), strict=True))
 JUDGES = [
     ("reference", "base", "reference", "judge:reference|margin:0.0"),
     ("gpt4", "base", "gpt4", "judge:gpt4|model:gpt-4o-2024-08-06|prompt:3f2a91c0|temperature:0"),
@@ -42,29 +29,12 @@ JUDGES = [
     ("people", "base", "human", "judge:human|labels:5d41402a"),
 ]
 """Name, against, plugin, signature."""
-WORDS = "the model answers with a list of steps that a reader can follow at home without any tools".split()  # noqa: SIM905
-QUESTIONS = [
-    "Describe how {} is made.",
-    "Explain why {} matters.",
-    "Write a haiku about {}.",
-    "List uses of {}.",
-]
-THINGS = [
-    "bread",
-    "steel",
-    "a sonnet",
-    "rain",
-    "compost",
-    "a bridge",
-    "paper",
-    "cheese",
-    "glass",
-    "a lighthouse",
-]
-SHARED_RECIPE = {
-    "generation": {"max_new_tokens": 128},
-    "prompting": {"template": "chat", "source": "", "max_length": 1024},
+LARGE: Json = {
+    "examples": 1000,
+    "tuned": tuple((f"lora-{i}", "lora", 1 + i / 20, 60.0 + i) for i in range(19)),
+    "judges": tuple(JUDGES[:2]),
 }
+"""Arguments of `make_report_input`: 20 candidates with answers, 1,000 examples, two judges."""
 SUITE_TEXT = "model: ../models/small-en\ndata: alpaca.json\njudges: [reference, gpt4]\nrank_by: perplexity\n"
 
 
@@ -73,23 +43,29 @@ def make_report_input(
     *,
     examples: int = 120,
     tuned: Sequence[tuple[str, str, float, float]] = TUNED,
+    judges: Sequence[tuple[str, str, str, str]] = JUDGES,
     seed: int = 7,
 ) -> Path:
     """Write results.json, examples.jsonl and verdicts.jsonl, as the rank stage would, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in _contents(tuple(tuned), examples, seed).items():
+    for name, content in _contents(tuple(tuned), tuple(judges), examples, seed).items():
         (folder / name).write_text(content)
     return folder
 
 
 @cache
-def _contents(tuned: tuple[tuple[str, str, float, float], ...], n: int, seed: int) -> dict[str, str]:
+def _contents(
+    tuned: tuple[tuple[str, str, float, float], ...],
+    judges: tuple[tuple[str, str, str, str], ...],
+    n: int,
+    seed: int,
+) -> dict[str, str]:
     rng = random.Random(seed)
-    names = ["base", *(name for name, *_ in tuned)]
-    entries = [make_example(number, names, rng) for number in range(n)]
-    lines = make_lines(entries, names, rng)
-    results = make_results(tuned, n, lines, rng)
-    for judge, against, *_ in JUDGES:
+    values = {"base": BASE_VALUES, **{name: values_of(worse) for name, _, worse, _ in tuned}}
+    entries = make_examples(values, n, rng, [BROKEN])
+    lines = make_lines(entries, list(values), rng, [name for name, *_ in judges])
+    results = make_results(tuned, judges, entries, lines, rng)
+    for judge, against, *_ in judges:
         shown = by_example(lines[judge], against)
         for entry in entries:
             entry["verdicts"][judge] = shown.get(entry["id"], {})
@@ -101,14 +77,17 @@ def _contents(tuned: tuple[tuple[str, str, float, float], ...], n: int, seed: in
 
 
 def make_results(
-    tuned: Sequence[tuple[str, str, float, float]], n: int, lines: dict[str, list[Json]], rng: random.Random
+    tuned: Sequence[tuple[str, str, float, float]],
+    judges: Sequence[tuple[str, str, str, str]],
+    entries: Sequence[Json],
+    lines: dict[str, list[Json]],
+    rng: random.Random,
 ) -> Json:
-    """The board, its judges' part, findings and warnings made by the stage's own functions."""
-    ranked = [_tuned(place, *spec, n, rng) for place, spec in enumerate(tuned, start=1)]
-    candidates = [_base(n), *ranked, _failed()]
-    board = boards.complete(
-        _board(candidates, [_judge(*judge, lines, candidates) for judge in JUDGES], n), lines
-    )
+    """The board; what judges and single examples say, findings and warnings by the stage's functions."""
+    ranked = [tuned_row(place, *spec, entries, rng) for place, spec in enumerate(tuned, start=1)]
+    candidates = [base_row(entries), *ranked, failed_row()]
+    board = _board(candidates, [_judge(*judge, lines, candidates) for judge in judges], entries)
+    board = boards.complete(board, lines)
     return {**board, "warnings": [*board["warnings"], "5 rows of train were too like a row of eval."]}
 
 
@@ -120,7 +99,8 @@ def _judge(
     bought = name == "gpt4"
     return {
         "name": name, "against": against, "signature": signature, "symmetric": name == "people",
-        "members": [], "people": name == "people", "plugin": {"name": plugin, "options": {}},
+        "prompts": _prompts(plugin), "members": [],
+        "people": name == "people", "plugin": {"name": plugin, "options": {}},
         "verdicts_of": {"people": "people", "reference": "likeness"}.get(name),
         "receipt": {
             "examples": sum(not line["control"] for line in mine) // 2,
@@ -135,7 +115,19 @@ def _judge(
     }  # fmt: skip
 
 
-def make_lines(entries: Sequence[Json], names: Sequence[str], rng: random.Random) -> dict[str, list[Json]]:
+@cache
+def _prompts(plugin: str) -> dict[str, str]:
+    """What the bundled judge of that name sends."""
+    if plugin not in ("gpt4", "local"):
+        return {}
+    options = {"model": "someone/small-judge"} if plugin == "local" else {}
+    made = registry.create(registry.make_spec(registry.find("judge", plugin), options))
+    return dict(made.prompts)
+
+
+def make_lines(
+    entries: Sequence[Json], names: Sequence[str], rng: random.Random, judges: Sequence[str]
+) -> dict[str, list[Json]]:
     """Judge -> lines of verdicts.jsonl. `gpt4` flips for the second candidate on every seventh example."""
     base, *tuned = names
     fixed = [(name, base) for name in tuned]
@@ -150,7 +142,7 @@ def make_lines(entries: Sequence[Json], names: Sequence[str], rng: random.Random
         for control in ("identical", "repeat"):
             first = "first" if number % 5 == 0 else "tie" if control == "identical" else "second"
             found["local"].append(_line("local", entry, (base, tuned[0]), first, control))
-    return found
+    return {name: found[name] for name in judges}
 
 
 def _lines(
@@ -184,13 +176,15 @@ def _line(judge: str, entry: Json, players: tuple[str, str], choice: str, contro
     return {
         "judge": judge, "example_id": entry["id"], "seed": 0, "first": players[0], "second": players[1],
         "choice": choice, "preference": None, "fault": "invalid" if choice == "unparsed" else "",
-        "control": control, "first_chars": first, "second_chars": second,
+        "control": control, "settled": False, "symmetric": judge == "people",
+        "first_chars": first, "second_chars": second,
         "reason": "" if choice == "unparsed" else "It keeps to the question; " + entry["reference"][:60],
         "raw": f'{{"choice": "{choice}"}}',
     }  # fmt: skip
 
 
-def _board(candidates: list[Json], judges: list[Json], n: int) -> Json:
+def _board(candidates: list[Json], judges: list[Json], entries: Sequence[Json]) -> Json:
+    n, apart = len(entries), _apart(candidates, entries)
     return {
         "schema": RESULTS_SCHEMA,
         "suite": {
@@ -199,29 +193,40 @@ def _board(candidates: list[Json], judges: list[Json], n: int) -> Json:
             "text": SUITE_TEXT,
             "rank_by": "perplexity",
             "overrides": ["training.num_train_epochs=3"],
+            "budget_usd": 10.0,
+            "price_per_gpu_hour": None,
         },
         "data": {
             "sources": [
                 {"path": "/home/someone/data/alpaca.json", "format": "alpaca",
                  "columns": {"instruction": "instruction", "input": "input", "output": "output"},
                  "part": "train", "rows": 999, "unusable": 3,
-                 "reasons": {"empty answer": {"rows": 3, "first": 17}}}
+                 "reasons": {"empty answer": {"rows": 3, "first": "alpaca.json, row 17"}}}
             ],
             "rows": {"train": 836, "validation": 42, "eval": n},
             "overlap": {"action": "remove", "exact": 1, "near": 4, "validation": {"exact": 0, "near": 0},
                         "pairs": [{"kind": "near", "similarity": 0.91, "train": "Write a haiku about rain!",
                                    "held_out": "Write a haiku about rain."}]},
-            "train_duplicates": 2, "eval_dropped_too_long": 0, "eval_sha256": "9f2b" * 16,
-            "longest": {"train": 912, "eval": 611},
+            "train_duplicates": 2, "eval_dropped_too_long": 0, "too_long": {"train": 2},
+            "longest": {"train": 912, "eval": 611}, "max_length": 1024, "eval_repeats": 0,
+            "eval_sha256": "9f2b" * 16, "eval_tokens": 55 * n,
+            "reference_lengths": lengths(entry["reference"] for entry in entries),
         },
         "metrics": [
             {"name": name, "label": label, "unit": unit, "higher_is_better": up,
-             "signature": f"{name}|version:1"}
+             "signature": f"{name}|version:1", "prompts": {}, "receipt": None,
+             "plugin": {"name": name, "options": dict(evaluators()[name][0].options)},
+             "difference_edges": apart[name][0]}
             for name, label, unit, up in METRICS
         ],
         "judges": judges,
-        "candidates": candidates,
+        "candidates": [
+            {**row, "per_example": {m: found[row["name"]] for m, (_, found) in apart.items()
+                                    if row["name"] in found}}
+            for row in candidates
+        ],
         "pairs": _pairs(candidates),
+        "charges": _charges(judges),
         "environment": {
             "python": "3.13.5", "platform": "Linux x86_64", "cpu": "2 cores", "gpus": [],
             "packages": {"torch": "2.13.0", "transformers": "5.23.0", "peft": "0.21.2"}, "harness": "0.1.0",
@@ -229,126 +234,24 @@ def _board(candidates: list[Json], judges: list[Json], n: int) -> Json:
     }  # fmt: skip
 
 
-def _score(name: str, value: float, n: int, spread: float = 0.04) -> Json:
-    half = spread * abs(value) + 0.004
-    unscored = 2 if name == "bits_per_byte" else 0
-    return {"value": value, "low": max(value - half, 0.0), "high": value + 1.1 * half, "n": n - unscored,
-            "unscored": unscored, "per_seed": [value]}  # fmt: skip
+def _apart(candidates: Sequence[Json], entries: Sequence[Json]) -> dict[str, Any]:
+    """Metric -> what `per_example` makes of the scores of all examples."""
+    found = {}
+    for metric, _, _, up in METRICS:
+        names = ["base", *(row["name"] for row in candidates if metric in row["differences"])]
+        columns = {n: [e["answers"][n]["scores"][metric] for e in entries] for n in names}
+        found[metric] = per_example(columns, "base", higher_is_better=up)
+    return found
 
 
-def _base(n: int) -> Json:
-    return {
-        "name": "base", "status": "ok", "failure": None, "backend": "torch", "method": None,
-        "model": "small-en", "recipe": {"method": {}, "training": {}, **SHARED_RECIPE},
-        "seeds": [0], "rank": None, "group": None, "search": None, "answers": _answers(n, 0),
-        "scores": {name: _score(name, value, n) for name, value in BASE_VALUES.items()},
-        "differences": {}, "win_rates": {}, "training": None,
-        "costs": {"train_seconds": None, "seconds": {}, "tokens_per_second": None, "peak_memory_bytes": None,
-                  "memory_kind": None, "trainable_parameters": 0, "total_parameters": 14_200_000,
-                  "artifact_bytes": None, "predict_seconds": 21.4, "device": "cpu"},
-        "badges": [], "warnings": [], "judge_warnings": [],
-    }  # fmt: skip
-
-
-def _tuned(
-    place: int, name: str, method: str, worse: float, seconds: float, n: int, rng: random.Random
-) -> Json:
-    values = {
-        key: BASE_VALUES[key] + (best - BASE_VALUES[key]) / worse**1.5 if up else best * worse
-        for (key, _, _, up), best in zip(METRICS, BEST_VALUES.values(), strict=True)
-    }
-    scores: Json = {key: _score(key, value, n) for key, value in values.items()}
-    if name == "last2":
-        scores["exact_match"] = {"missing": "ValueError: no answer ended within the limit"}
-    known = [key for key, score in scores.items() if "value" in score]
-    return {
-        "name": name, "status": "ok", "failure": None, "backend": "torch", "method": method,
-        "model": "small-en", "recipe": _recipe(name, method), "seeds": [0],
-        "rank": [1, 3] if place <= 3 else [place, place], "group": "aaabcdef"[min(place, 8) - 1],
-        "search": None, "answers": _answers(n, 1 if place == 1 else 0),
-        "scores": scores,
-        "differences": {key: _difference(key, values[key] - BASE_VALUES[key], n) for key in known},
-        "win_rates": {},
-        "training": _training(worse, seconds, rng),
-        "costs": _costs(method, seconds),
-        "badges": ["float32", "batch 16", "310,000 tokens", "2 rows truncated", "cpu"],
-        "warnings": ["validation loss was still falling at the end"] if method == "freeze" else [],
-        "judge_warnings": [],
-    }  # fmt: skip
-
-
-def _recipe(name: str, method: str) -> Json:
-    adapters = method in ("lora", "qlora")
-    return {
-        "method": {"r": 16 if "16" in name else 4, "lora_alpha": 32} if adapters else {},
-        "training": {
-            "learning_rate": 2e-4 if adapters else 2e-5,
-            "num_train_epochs": 3,
-            "optim": "adamw_torch",
-        },
-        **SHARED_RECIPE,
-    }
-
-
-def _costs(method: str, seconds: float) -> Json:
-    trainable = {"lora": 320_000, "qlora": 320_000, "freeze": 3_100_000, "full": 14_200_000}[method]
-    return {
-        "train_seconds": seconds, "seconds": {"load": 1.2, "train": seconds, "validate": 1.8},
-        "tokens_per_second": 310_000 / seconds, "peak_memory_bytes": 612_000_000 + 2_000_000 * int(seconds),
-        "memory_kind": "process RSS", "trainable_parameters": trainable, "total_parameters": 14_200_000,
-        "base_memory_bytes": 540_000_000, "reserved_memory_bytes": None,
-        "device_memory_bytes": 16_000_000_000, "energy_joules": None, "mfu": None, "process_count": 1,
-        "train_cost_usd": None, "predict_cost_usd": None,
-        "artifact_bytes": 4 * trainable, "predict_seconds": 24.0, "device": "cpu",
-    }  # fmt: skip
-
-
-def _failed() -> Json:
-    return {
-        "name": "lora-wrong", "status": "failed",
-        "failure": {"stage": "train", "message": "ModelError: target_modules: 'query_key' matches no module"},
-        "backend": "torch", "method": "lora", "model": "small-en",
-        "recipe": {"method": {"r": 16, "target_modules": ["query_key"]}, "training": {"learning_rate": 2e-4}},
-        "seeds": [0], "rank": None, "group": None, "search": None, "answers": None,
-        "scores": {}, "differences": {}, "win_rates": {}, "training": None, "costs": {},
-        "badges": [], "warnings": [], "judge_warnings": [],
-    }  # fmt: skip
-
-
-def _difference(name: str, value: float, n: int) -> Json:
-    half = 0.08 * abs(value) + 0.002
-    up = {key: up for key, _, _, up in METRICS}[name]
-    return {"against": "base", "value": value, "low": value - half, "high": value + half, "n": n,
-            "p_value": 0.0001, "p_adjusted": 0.0006,
-            "verdict": "better" if (value > 0) is up else "worse"}  # fmt: skip
-
-
-def _answers(n: int, missing: int) -> Json:
-    return {"n": n, "missing": missing, "cut_off": n // 3, "distinct": n - missing, "prompt_tokens": 0,
-            "generated_tokens": 90 * n, "cost_usd": None}  # fmt: skip
-
-
-def _training(worse: float, seconds: float, rng: random.Random) -> Json:
-    def loss(step: int) -> float:
-        return 1.9 * worse + 2.2 * math.exp(-step / 60)
-
-    curve = [
-        {"step": s, "epoch": s / 100, "loss": loss(s) + rng.gauss(0, 0.06), "learning_rate": 2e-4,
-         "grad_norm": 1.0, "tokens_per_second": 310_000 / seconds}
-        for s in range(1, 301)
-    ]  # fmt: skip
-    validation = [
-        {"step": s, "loss": loss(s) + 0.08,
-         "samples": [{"id": "v1", "prompt": "Name a colour of the sky.", "answer": f"Blue, at step {s}."}]}
-        for s in (100, 200, 300)
-    ]  # fmt: skip
-    totals = {
-        "steps": 300, "epochs": 3.0, "tokens_seen": 310_000, "tokens_supervised": 214_000, "rows_used": 836,
-        "rows_truncated": 2, "rows_dropped": 0, "effective_batch_size": 16, "final_train_loss": loss(300),
-        "best_step": 300, "best_validation_loss": loss(300) + 0.08,
-        "dtypes": {"weights": "float32", "compute": "float32"}, "curve": curve, "validation": validation,
-    }  # fmt: skip
-    return {**totals, "per_seed": [{"seed": 0, **{field: totals[field] for field in SEED_FIELDS}}]}
+def _charges(judges: Sequence[Json]) -> Json:
+    keys = ("prompt_tokens", "completion_tokens", "cost_usd")
+    rows = [
+        {"kind": "judge", "name": judge["name"], **{key: judge["receipt"][key] for key in keys}}
+        for judge in judges
+        if judge["receipt"]["cost_usd"]
+    ]
+    return {"rows": rows, "cost_usd": math.fsum(row["cost_usd"] for row in rows), "unknown": 0}
 
 
 def _pairs(candidates: list[Json]) -> list[Json]:
@@ -365,27 +268,3 @@ def _pairs(candidates: list[Json]) -> list[Json]:
                  "smallest_effect": 0.7, "more_prompts": None if real else 640}
             )  # fmt: skip
     return pairs
-
-
-def make_example(number: int, names: list[str], rng: random.Random) -> Json:
-    """One line of examples.jsonl without verdicts; the second candidate has no answer to the sixth."""
-    question = QUESTIONS[number % 4].format(THINGS[number % 10])
-
-    def words(count: int) -> str:
-        return " ".join(rng.choice(WORDS) for _ in range(count)).capitalize() + "."
-
-    answers = {name: _answer(words(rng.randint(15, 60)), rng) for name in names}
-    if number == 5:
-        answers[names[1]] = {"text": None, "error": "no reply within 60 s", "finish_reason": "", "tokens": 0,
-                             "scores": {}}  # fmt: skip
-    return {
-        "id": f"{number:04d}-{rng.getrandbits(32):08x}",
-        "prompt": [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": question}],
-        "reference": words(30), "answers": answers, "verdicts": {},
-    }  # fmt: skip
-
-
-def _answer(text: str, rng: random.Random) -> Json:
-    scores = {name: best * rng.uniform(0.7, 1.3) for name, best in BEST_VALUES.items()}
-    return {"text": text, "error": None, "finish_reason": rng.choice(["stop", "stop", "length"]),
-            "tokens": len(text) // 4, "scores": scores}  # fmt: skip

@@ -12,7 +12,19 @@ from commands import harness
 from harness.cli import main
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "pandas", "openai", "peft", "scipy"}
-COMMANDS = ["run", "plan", "check", "inspect", "report", "label", "verdicts", "plugins", "suites"]
+COMMANDS = [
+    "run",
+    "plan",
+    "check",
+    "inspect",
+    "report",
+    "compare",
+    "push",
+    "label",
+    "verdicts",
+    "plugins",
+    "suites",
+]
 
 
 @pytest.mark.parametrize(

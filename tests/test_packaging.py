@@ -12,6 +12,7 @@ import pytest
 CARRIED = [
     "harness/evaluators/prompts/rubric.txt",
     "harness/py.typed",
+    "harness/report/results.schema.json",
     "harness/report/templates/page.html.jinja",
     "harness/_bundled/judges/gpt4.py",
     "harness/_bundled/judges/prompts/gpt4.txt",

@@ -41,6 +41,18 @@ OUTCOME = TrainOutcome(
     warnings=("slow disk",),
 )  # fmt: skip
 
+DATA = {
+    "sources": [{"part": "train", "path": "rows.json", "format": "alpaca",
+                 "columns": {"instruction": "instruction", "output": "output"}, "rows": 130, "unusable": 0,
+                 "reasons": {}}],
+    "overlap": {"action": "remove", "exact": 0, "near": 0, "validation": {"exact": 0, "near": 0},
+                "pairs": []},
+    "train_duplicates": 0, "eval_dropped_too_long": 0, "too_long": {"train": 0},
+    "longest": {"train": 30, "eval": 28}, "max_length": 128, "eval_repeats": 0, "eval_sha256": "ab" * 32,
+}  # fmt: skip
+
+SHARED = {"generation": {"max_new_tokens": 32}, "prompting": {"template": "chat", "max_length": 128}}
+
 Judged = Callable[[int], tuple[str, str] | None]
 
 
@@ -81,14 +93,24 @@ class World:
         self.difficulty = generator.uniform(1.0, 3.0, size=self.n)
         data = self._folder("data", "data")
         write_jsonl(data / "eval.jsonl", self.examples)
-        write_json(data / "data.json", {"rows": {"eval": self.n}, "eval_sha256": "ab" * 32})
+        write_json(data / "data.json", {**DATA, "rows": {"train": 80, "validation": 9, "eval": self.n}})
         self.specs = {
             m: registry.make_spec(registry.find("evaluator", m, self.folder), {}) for m in self.metrics
         }
         self.params = {
-            "suite": {"name": "s", "description": "", "text": "name: s\n", "rank_by": self.rank_by},
+            "suite": {
+                "name": "s",
+                "description": "",
+                "text": "name: s\n",
+                "overrides": [],
+                "rank_by": self.rank_by,
+                "budget_usd": None,
+                "price_per_gpu_hour": None,
+            },
             "candidates": [self._candidate(name, entry) for name, entry in self.entries.items()],
-            "metrics": [{"name": m, "evaluator": to_json(spec)} for m, spec in self.specs.items()],
+            "metrics": [
+                {"name": m, "evaluator": to_json(spec), "prompts": {}} for m, spec in self.specs.items()
+            ],
             "judges": [self._judge_params()] if any(e.judged for e in self.entries.values()) else [],
         }
 
@@ -96,7 +118,7 @@ class World:
         plugin = registry.make_spec(registry.find("judge", "reference"), {})
         return {
             "name": "reference", "against": self.against, "members": [], "symmetric": False,
-            "verdicts_of": "likeness",
+            "verdicts_of": "likeness", "prompts": {},
             "plugin": to_json(plugin),
         }  # fmt: skip
 
@@ -112,7 +134,8 @@ class World:
             "backend": "torch",
             "method": "lora" if entry.trained else None,
             "model": entry.model,
-            "recipe": {"method": {"r": 8}, "training": {"learning_rate": 1e-4}},
+            "model_revision": None,
+            "recipe": {"method": {"r": 8}, "training": {"learning_rate": 1e-4}, **SHARED},
             "grid": None,
             "seeds": list(range(entry.seeds)),
             "trials": [self._trial(name, entry, seed) for seed in range(entry.seeds)],
@@ -379,9 +402,12 @@ class TestBoard:
         }  # fmt: skip
         assert results["data"]["eval_sha256"] == "ab" * 32
         assert results["data"]["eval_tokens"] == 70
-        assert results["metrics"][1] == {
+        bleu = results["metrics"][1]
+        assert bleu == {
             "name": "bleu", "label": "BLEU", "unit": "", "higher_is_better": True,
-            "signature": results["metrics"][1]["signature"], "receipt": None,
+            "signature": bleu["signature"], "receipt": None, "prompts": {},
+            "plugin": {"name": "bleu", "options": bleu["plugin"]["options"]},
+            "difference_edges": bleu["difference_edges"],
         }  # fmt: skip
         assert results["metrics"][1]["signature"].startswith("nrefs:1|")
         assert set(results["environment"]) == {"python", "platform", "cpu", "gpus", "packages", "harness"}
@@ -399,7 +425,7 @@ class TestBoard:
         assert list(line["answers"]) == ["base", "like-base", "middle", "best", "middle-too"]
         answer = line["answers"]["best"]
         assert set(answer) == {
-            "text", "error", "finish_reason", "tokens", "prompt_tokens", "cost_usd", "scores",
+            "text", "error", "finish_reason", "tokens", "prompt_tokens", "cost_usd", "scores", "statistics",
         }  # fmt: skip
         assert set(answer["scores"]) == set(METRICS)
         assert line["verdicts"]["reference"]["best"] == [
@@ -564,7 +590,8 @@ class TestLines:
         assert (rate["rules"]["average"]["value"], rate["unread"]) == (0.5, False)
         render(tmp_path / "rank")
         page = (tmp_path / "rank" / "index.html").read_text(encoding="utf-8")
-        assert "40 of 80 pairs identical: a tie, nobody asked" in page
+        assert "40 of 80 pairs" in page
+        assert "a tie, nobody asked" in page
 
     def test_a_judge_without_a_word_is_not_a_candidate_without_answers(self, tmp_path: Path) -> None:
         world = World(tmp_path, {"base": base(), "a": Entry(0.5, judged=lambda _: None)}, n=12)
@@ -941,9 +968,13 @@ class TestSearch:
     def test_the_row_is_that_of_the_chosen_recipe(self, world: World) -> None:
         row = by_name(world.rank())["a"]
         assert row["method"] == "dora"
-        assert row["recipe"] == {"method": {"r": 4}, "training": {"learning_rate": 1e-3}}
+        assert row["recipe"] == {"method": {"r": 4}, "training": {"learning_rate": 1e-3}, **SHARED}
         assert "best of 3 tried" in row["badges"]
         assert "learning_rate=0.01 was tried and failed: loss is NaN at step 3" in row["warnings"]
+
+    def test_the_weights_are_those_of_the_chosen_point(self, world: World) -> None:
+        told = by_name(world.rank())["a"]["training"]["per_seed"]
+        assert [one["artifact"] for one in told] == ["point-1", "train-a-1"]
 
     def test_every_point_is_told_with_its_loss_and_price(self, world: World) -> None:
         rows = by_name(world.rank())
@@ -1003,6 +1034,103 @@ class TestSearch:
 def alike(results: dict[str, Any], metric: str) -> set[frozenset[str]]:
     """The pairs that were compared."""
     return {frozenset((p["a"], p["b"])) for p in results["pairs"] if p["metric"] == metric}
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Several seeds, answers that are missing, another tokenizer, a failed seed and a failed metric."""
+    entries = {
+        "base": base(tokenizer="aa", unanswered=(3,)),
+        "twice": Entry(0.9, seeds=2, tokenizer="aa", unanswered=(5,)),
+        "foreign": Entry(0.7, tokenizer="bb"),
+        "broken": Entry(0.5, seeds=2, failure={"stage": "train", "message": "no"}),
+        "odd": Entry(0.5, tokenizer="aa", broken_metric="bleu"),
+    }
+    return World(tmp_path_factory.mktemp("single"), entries)
+
+
+@pytest.fixture(scope="module")
+def single_results(single: World) -> dict[str, Any]:
+    return single.rank()
+
+
+class TestSingleExamples:
+    """What is kept of each example: differences to base, statistics of all seeds, lengths."""
+
+    def test_there_is_a_distribution_where_there_is_a_difference(
+        self, single_results: dict[str, Any]
+    ) -> None:
+        told = {name: set(row["per_example"]) for name, row in by_name(single_results).items()}
+        assert told == {
+            "base": set(), "broken": set(), "twice": set(METRICS), "odd": {"perplexity", "exact_match"},
+            "foreign": {"bleu", "exact_match"},
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("metric", METRICS)
+    def test_it_is_the_first_seeds_and_of_examples_that_both_have(
+        self, single: World, single_results: dict[str, Any], metric: str
+    ) -> None:
+        (info,) = (info for info in single_results["metrics"] if info["name"] == metric)
+        scores = [
+            [line["answers"][name]["scores"][metric] for name in ("twice", "base")] for line in single.shown()
+        ]
+        apart = [mine - theirs for mine, theirs in scores if mine is not None and theirs is not None]
+        found = by_name(single_results)["twice"]["per_example"][metric]
+        assert found["n"] == len(apart) == single.n - 2
+        gains = [apart_by for apart_by in apart if (apart_by > 0) == info["higher_is_better"] and apart_by]
+        assert (found["better"], found["same"]) == (len(gains), apart.count(0.0))
+        assert found["median"] == pytest.approx(float(np.median(apart)))
+        edges = info["difference_edges"]
+        assert found["below"] == sum(value < edges[0] for value in apart)
+        assert found["above"] == sum(value > edges[-1] for value in apart)
+        inside = sum(edges[0] <= value <= edges[-1] for value in apart)
+        assert sum(found["counts"]) == inside - found["same"]
+        assert len(found["counts"]) == len(edges) - 1
+
+    def test_statistics_are_of_all_seeds_and_score_to_the_board(
+        self, single: World, single_results: dict[str, Any]
+    ) -> None:
+        lines = single.shown()
+        assert lines[5]["answers"]["twice"]["statistics"] == {metric: [None, None] for metric in METRICS}
+        for metric in METRICS:
+            seeds = [line["answers"]["twice"]["statistics"][metric] for line in lines]
+            evaluator = registry.create(single.specs[metric])
+            score = by_name(single_results)["twice"]["scores"][metric]
+            for seed, value in enumerate(score["per_seed"]):
+                kept = np.array([rows[seed] for rows in seeds if rows[seed] is not None])
+                assert len(kept) == score["n"]
+                assert float(evaluator.score(kept.sum(axis=0))) == pytest.approx(value)
+
+    def test_a_seed_without_figures_keeps_its_place(self, single: World) -> None:
+        answers = single.shown()[0]["answers"]
+        statistics = answers["broken"]["statistics"]["bleu"]
+        assert len(statistics) == 2
+        assert statistics[0] is not None
+        assert statistics[1] is None
+        assert set(answers["odd"]["statistics"]) == {"perplexity", "exact_match"}
+        assert all(len(rows) == 1 for rows in answers["base"]["statistics"].values())
+
+    def test_lengths_are_of_the_answers_that_exist(
+        self, single: World, single_results: dict[str, Any]
+    ) -> None:
+        lines = single.shown()
+        texts = [line["answers"]["twice"]["text"] for line in lines]
+        found = by_name(single_results)["twice"]["answers"]["lengths"]
+        assert (found["n"], found["unit"]) == (single.n - 1, "characters")
+        assert found["mean"] == pytest.approx(np.mean([len(text) for text in texts if text is not None]))
+        references = single_results["data"]["reference_lengths"]
+        assert references["n"] == single.n
+        assert references["quantiles"]["50"] == np.median([len(line["reference"]) for line in lines])
+
+    def test_the_hours_of_all_devices_and_the_weights_are_named(self, tmp_path: Path) -> None:
+        spent = {"process_count": 4, "seconds": {"load": 300.0, "train": 1400.0, "save": 100.0}}
+        entries = {"base": base(), "a": Entry(0.5, seeds=2, outcome=spent), "b": Entry(0.4)}
+        rows = by_name(World(tmp_path, entries).rank())
+        assert rows["a"]["costs"]["train_device_hours"] == pytest.approx(2.0)
+        assert rows["b"]["costs"]["train_device_hours"] == pytest.approx(9.5 / 3600)
+        assert rows["base"]["costs"]["train_device_hours"] is None
+        told = [(one["seed"], one["artifact"]) for one in rows["a"]["training"]["per_seed"]]
+        assert told == [(0, "train-a-0"), (1, "train-a-1")]
 
 
 class TestTokenizers:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Reader, sync_api
+from browsing import Reader
 from report_inputs import make_report_input
-from test_report import HOSTILE, poison
 
 from harness.report import render
 
@@ -35,14 +32,6 @@ def names(page: Any) -> list[str]:
     return list(page.locator("#leaderboard tbody .candidate").all_inner_texts())
 
 
-def wait_for_hash(page: Any, part: str) -> None:
-    sync_api.expect(page).to_have_url(re.compile(re.escape(part)))
-
-
-def count(page: Any) -> str:
-    return str(page.locator("#count").inner_text())
-
-
 def test_sorting_pins_base_first_and_the_failed_last(reader: Reader, index: Path) -> None:
     page = reader.open(index)
     head = page.locator("#leaderboard thead th", has_text="train time")
@@ -64,124 +53,6 @@ def test_sorting_works_by_keyboard_and_puts_the_missing_last(reader: Reader, ind
     assert names(page) == ["base", "lora-r4", "full", "lora-r16", "qlora-r16", "last2", "lora-wrong"]
     page.locator("#leaderboard thead th", has_text="candidate").locator("button").click()
     assert names(page)[1:-1] == sorted(names(page)[1:-1])
-
-
-def test_paging_by_fifty(reader: Reader, index: Path) -> None:
-    page = reader.open(index)
-    assert count(page) == "1–50 of 120"
-    later = page.locator(".pager button[data-step='1']").first
-    later.click()
-    later.click()
-    assert count(page) == "101–120 of 120"
-    assert page.locator(".example").count() == 20
-    assert later.is_disabled()
-
-
-@pytest.mark.parametrize(
-    ("show", "shown"),
-    [("flips", "1–18 of 18, 120 in all"), ("failed", "1–1 of 1, 120 in all"), ("differ", "1–50 of 120"),
-     ("unparsed", "No example is like that.")],
-)  # fmt: skip
-def test_filters(reader: Reader, index: Path, show: str, shown: str) -> None:
-    page = reader.open(index)
-    page.locator("[name=show]").select_option(show)
-    wait_for_hash(page, "show=")
-    assert count(page) == shown
-
-
-def test_values_of_another_tokenizer_are_not_set_against_each_other(reader: Reader, tmp_path: Path) -> None:
-    make_report_input(tmp_path, examples=4)
-    results = json.loads((tmp_path / "results.json").read_text())
-    results["candidates"][1]["scores"]["perplexity"]["incomparable"] = "another tokenizer than base's"
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    page = reader.open(render(tmp_path))
-
-    def ahead() -> list[str]:
-        marked = page.locator(".scores div", has=page.locator("dd.ahead")).locator("dt")
-        return [str(label) for label in marked.all_inner_texts()]
-
-    assert ahead()
-    assert "perplexity" not in ahead()
-    page.locator("[name=b]").select_option("2")
-    wait_for_hash(page, "b=lora-r16")
-    page.locator("[name=a]").select_option("0")
-    wait_for_hash(page, "a=base")
-    assert ahead().count("perplexity") == 4
-
-
-def test_search_by_words_and_by_id(reader: Reader, index: Path) -> None:
-    page = reader.open(index)
-    page.locator("[name=find]").fill("ABOUT compost")
-    wait_for_hash(page, "find=")
-    assert count(page) == "1–6 of 6, 120 in all"
-    identity = json.loads(page.locator("#data").text_content())["examples"][41]["id"]
-    page.locator("[name=find]").fill(identity)
-    sync_api.expect(page.locator(".example")).to_have_count(1)
-    assert page.locator(".permalink").inner_text() == "#42"
-
-
-def test_a_link_reproduces_the_view(browser: Any, reader: Reader, index: Path) -> None:
-    page = reader.open(index)
-    page.locator("[name=a]").select_option(label="full")
-    page.locator("[name=b]").select_option(label="last2")
-    page.locator("[name=order]").select_option(label="largest difference in BLEU")
-    page.locator(".pager button[data-step='1']").first.click()
-    wait_for_hash(page, "page=2")
-    fragment = page.evaluate("location.hash")
-    shown = page.locator("#list").inner_text()
-    other = Reader(browser)
-    linked = other.open(index, fragment)
-    assert linked.locator("#list").inner_text() == shown
-    assert linked.locator("[name=a]").input_value() == page.locator("[name=a]").input_value()
-    assert linked.locator(".side h4").first.inner_text() == "full"
-    assert linked.evaluate("window.scrollY") > 0
-    other.context.close()
-
-
-def test_a_permalink_leads_to_one_example(reader: Reader, index: Path) -> None:
-    page = reader.open(index)
-    page.locator(".permalink").nth(7).click()
-    sync_api.expect(page.locator(".example")).to_have_count(1)
-    assert page.locator(".permalink").inner_text() == "#8"
-    page.go_back()
-    sync_api.expect(page.locator(".example")).to_have_count(50)
-
-
-@pytest.mark.parametrize(
-    "fragment", ["#examples?a=nobody&b=<img>&show=x&order=99&page=-3", "#examples?page=1e9", "#x"]
-)
-def test_a_wrong_link_shows_a_right_page(reader: Reader, index: Path, fragment: str) -> None:
-    page = reader.open(index, fragment)
-    assert page.locator(".example").count() in (20, 50)
-
-
-def test_both_orders_and_their_reasons_stand_by_the_answer(reader: Reader, index: Path) -> None:
-    page = reader.open(index)
-    page.locator("[name=show]").select_option("flips")
-    wait_for_hash(page, "show=")
-    verdict = page.locator(".example").first.locator(".side").nth(1).locator(".verdict").nth(1)
-    assert verdict.locator(".label").inner_text() == "gpt4, against base flip"
-    assert [order.split(" It keeps")[0] for order in verdict.locator(".order").all_inner_texts()] == [
-        "shown first: win",
-        "shown second: loss",
-    ]
-
-
-def test_a_round_robin_shows_the_pair_from_both_sides(reader: Reader, index: Path) -> None:
-    page = reader.open(index, "#examples?a=qlora-r16&b=full")
-    turned = {"win": "loss", "loss": "win", "tie": "tie"}
-    sides = [
-        page.locator(".example")
-        .first.locator(".side")
-        .nth(side)
-        .locator(".verdict", has_text="local, against")
-        for side in (0, 1)
-    ]
-    labels = [side.locator(".label").inner_text() for side in sides]
-    assert labels == ["local, against full", "local, against qlora-r16"]
-    mine, theirs = ([str(text) for text in side.locator(".order strong").all_inner_texts()] for side in sides)
-    assert len(mine) == 2
-    assert [turned[outcome] for outcome in mine] == theirs[::-1]
 
 
 def test_the_tables_of_the_judges_have_heads_and_captions(browser: Any, index: Path) -> None:
@@ -241,26 +112,6 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_hostile_texts_run_nothing_and_break_no_layout(reader: Reader, tmp_path: Path) -> None:
-    make_report_input(tmp_path, examples=8)
-    results = json.loads((tmp_path / "results.json").read_text())
-    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
-    every = " ".join([*HOSTILE[:-1], "a" * 5_000])
-    (tmp_path / "results.json").write_text(json.dumps(poison(results, every)))
-    poisoned = [poison(line, text) for line, text in zip(lines, HOSTILE, strict=True)]
-    (tmp_path / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in poisoned))
-    reader.page.set_viewport_size({"width": 768, "height": 900})
-    page = reader.open(render(tmp_path))
-    for details in page.locator("details").all():
-        details.evaluate("element => { element.open = true; }")
-    assert page.locator(".example").count() == 8
-    assert page.locator("img, iframe, object, embed").count() == 0
-    assert page.locator("script").count() == 2
-    assert "</script><script>alert(1)</script>" in page.locator(".answer").first.inner_text()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 768
-    assert max(page.locator(".example").evaluate_all("all => all.map(one => one.offsetHeight)")) < 6000
-
-
 def test_the_policy_stops_what_would_slip_in(browser: Any, index: Path) -> None:
     reader = Reader(browser)
     page = reader.open(index)
@@ -312,5 +163,5 @@ def test_a_large_page_opens(browser: Any, tmp_path: Path) -> None:
     index = render(make_report_input(tmp_path, examples=1000, tuned=tuned))
     reader = Reader(browser)
     page = reader.open(index)
-    assert count(page) == "1–50 of 1000"
+    assert page.locator("#count").inner_text() == "1–50 of 1,000"
     reader.context.close()

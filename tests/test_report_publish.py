@@ -18,6 +18,10 @@ def test_all_files_are_copied_and_rendered_once(tmp_path: Path) -> None:
         "index.html",
         "leaderboard.md",
         "leaderboard.csv",
+        "examples.parquet",
+        "lm-eval",
+        "cards",
+        ".outputs.json",
     }
     for name in ARTIFACT:
         assert (folder / name).read_bytes() == (artifact / name).read_bytes()

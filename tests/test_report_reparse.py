@@ -246,6 +246,6 @@ def test_an_earlier_schema_is_one_line(folder: Path) -> None:
         assert done.exit_code == 2
         (line,) = done.stderr.splitlines()
         assert (
-            "results.json: written by an earlier version of the harness (schema 2, this one reads 3)" in line
+            "results.json: written by an earlier version of the harness (schema 2, this one reads 4)" in line
         )
         assert "run the suite again" in line

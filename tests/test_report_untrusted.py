@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
+import html
 import json
 import math
+import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hostile_texts import CORPUS, make_hostile_report
 from report_inputs import make_report_input
 
 from harness.cli import main
 from harness.json_files import iter_json_lines, read_json, write_json
+from harness.report import render
 
 Json = dict[str, Any]
 EVIL = """from pathlib import Path
@@ -160,3 +167,47 @@ def test_a_reply_of_a_hundred_thousand_brackets_is_unreadable_and_no_more(
     assert done.exit_code == 0, done.output
     gpt4 = [line for line in iter_json_lines(folder / "verdicts.jsonl") if line["judge"] == "gpt4"]
     assert {line["choice"] for line in gpt4} == {"unparsed"}
+
+
+class Tags(HTMLParser):
+    """The kinds of tags and the names of attributes of a page, and what its scripts hold."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.scripts: list[str] = []
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+        self._open = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "script" and data.strip():
+            self.scripts.append(data)
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory: pytest.TempPathFactory) -> Tags:
+    folder = make_hostile_report(tmp_path_factory.mktemp("harmless"), ["harmless"])
+    return Tags(render(folder).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("text", CORPUS.values(), ids=CORPUS)
+def test_what_a_stranger_wrote_is_text_on_the_page(tmp_path: Path, harmless: Tags, text: str) -> None:
+    page = render(make_hostile_report(tmp_path, [text])).read_text(encoding="utf-8")
+    found = Tags(page)
+    assert found.tags <= harmless.tags
+    assert found.attributes <= harmless.attributes
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", page)
+    columns, texts, script = found.scripts
+    assert len(json.loads(columns)["ids"]) == len(texts.splitlines()) == 2
+    assert all(json.loads(line)["answers"] for line in texts.splitlines())
+    # The one script that may run is the one that the policy allows, whatever was rendered.
+    assert script == harmless.scripts[-1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = html.unescape(re.findall('Content-Security-Policy" content="([^"]*)"', page)[0])
+    assert f"script-src 'sha256-{digest}'" in policy

@@ -74,6 +74,19 @@ class Form:
         said = [self._told(text) for text in (BY_CALL, BY_TEXT, AGAIN_BY_CALL)]
         return json.dumps([*said, AGAIN, self.description, self.schema, self.strict])
 
+    def prompts(self, channel: str = "auto") -> dict[str, str]:
+        """All that a model is told of the form, by what it is for; `auto` may come to any channel."""
+        channels = CHANNELS if channel == "auto" else (channel,)
+        function = {"name": self.name, "description": self.description, "parameters": self.schema}
+        found = {"form": json.dumps(function, indent=2, ensure_ascii=False)}
+        if "tool" in channels:
+            found["end of the last turn, by function call"] = self._told(BY_CALL)
+            found["after an unusable reply, by function call"] = f"{AGAIN} {self._told(AGAIN_BY_CALL)}"
+        if {"json_schema", "text"} & set(channels):
+            found["end of the last turn, as text"] = self._told(BY_TEXT)
+            found["after an unusable reply, as text"] = f"{AGAIN} {self._told(BY_TEXT)}"
+        return found
+
     def request(
         self, request: Mapping[str, Any], channel: Channel, faults: Sequence[tuple[str, str]] = ()
     ) -> dict[str, Any]:

@@ -48,6 +48,17 @@ class Prompt:
         """A digest of all that the file says, of 12 hexadecimal digits."""
         return digest(self.turns)[:12]
 
+    def texts(self, shown: Collection[str], fixed: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Role -> its template, as it is sent where the places `shown` have something to show.
+
+        `fixed` is what is the same in every request. A role that has several turns has them numbered.
+        """
+        values = {**{name: f"{{{name}}}" for name in shown}, **(fixed or {})}
+        roles = [role for role, _ in self.turns]
+        numbered = [f"{role} {roles[:place].count(role) + 1}" for place, role in enumerate(roles)]
+        names = [many if roles.count(role) > 1 else role for role, many in zip(roles, numbered, strict=True)]
+        return {name: _filled(text, values) for name, (_, text) in zip(names, self.turns, strict=True)}
+
     def messages(self, values: Mapping[str, str | None]) -> list[dict[str, str]]:
         """The messages of a request; what is None is not shown, nor the paragraph around its place."""
         shown = {name: value for name, value in values.items() if value is not None}

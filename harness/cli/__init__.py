@@ -1,14 +1,15 @@
 """The `harness` command: arguments in, text out. Whatever costs time to import is imported in its command.
 
-Exit codes: 0 ok; 1 a candidate failed (the report is written all the same); 2 the suite, its data or the
-command line is wrong; 130 stopped by Ctrl-C.
+Exit codes: 0 ok; 1 a candidate failed (the report is written all the same), or the Hub refused an upload;
+2 the suite, its data or the command line is wrong; 3 a gate of `harness compare` is not met; 130 stopped by
+Ctrl-C.
 """
 
 from __future__ import annotations
 
 import click
 
-from harness.cli import reading, working
+from harness.cli import comparing, pushing, reading, working
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +27,8 @@ for command in (
     working.check,
     working.inspect,
     reading.report,
+    comparing.compare,
+    pushing.push,
     working.label,
     reading.verdicts,
     reading.plugins,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.shared import print_board, speaks_plainly
+from harness.cli.shared import JSON_OPTION, print_board, speaks_plainly
 from harness.errors import InputError
 
 
@@ -18,8 +18,9 @@ from harness.errors import InputError
     type=click.Path(path_type=Path),
     help="With --reparse: judges may also be found in the judges/ folder beside this suite.",
 )
+@JSON_OPTION
 @speaks_plainly
-def report(folder: Path, reparse: bool, suite: Path | None) -> None:
+def report(folder: Path, reparse: bool, suite: Path | None, as_json: bool) -> None:
     """Render again the report of a finished run: FOLDER holds results.json and examples.jsonl."""
     from harness.report import render, reread
 
@@ -29,7 +30,7 @@ def report(folder: Path, reparse: bool, suite: Path | None) -> None:
         for line in reread(folder, suite.resolve().parent if suite else None):
             click.echo(line, err=True)
     render(folder)
-    print_board(folder)
+    print_board(folder, as_json=as_json)
 
 
 @click.group()

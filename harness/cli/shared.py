@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -110,13 +111,30 @@ def _stopped(killed: int) -> str:
     return f"stopped; the same command goes on from here, but {lost}"
 
 
-def print_board(folder: Path) -> None:
-    """Show the board of a report's folder in the terminal, and where its page is."""
+def print_board(folder: Path, *, as_json: bool = False) -> None:
+    """Show the board of a report's folder in the terminal, and where its page is.
+
+    With `as_json` that goes to standard error, and to standard output one JSON object: results.json with the
+    page's path as `page`.
+    """
     from rich.console import Console
 
     from harness.json_files import read_json
     from harness.report import terminal
 
-    console = Console()
-    console.print(terminal(read_json(folder / "results.json"), width=console.width))
-    click.echo(f"\n{(folder / 'index.html').resolve()}")
+    results = read_json(folder / "results.json")
+    page = str((folder / "index.html").resolve())
+    console = Console(stderr=as_json)
+    console.print(terminal(results, width=console.width))
+    click.echo(f"\n{page}", err=as_json)
+    if as_json:
+        # ASCII, so that no encoding of the terminal can change it.
+        click.echo(json.dumps({**results, "page": page}, indent=2))
+
+
+JSON_OPTION = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print results.json as one object, with the path of the page; all else goes to standard error.",
+)

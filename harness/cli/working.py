@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.shared import compiled, execute, print_board, speaks_plainly, suite_options
+from harness.cli.shared import JSON_OPTION, compiled, execute, print_board, speaks_plainly, suite_options
 from harness.errors import HarnessError, InputError
 
 if TYPE_CHECKING:
@@ -26,13 +26,23 @@ if TYPE_CHECKING:
     help="The report is written into a folder of the suite's name in here.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing (as `harness plan`).")
+@JSON_OPTION
 @speaks_plainly
-def run(suite: Path, overrides: tuple[str, ...], store_folder: Path, reports: Path, dry_run: bool) -> None:
+def run(
+    suite: Path,
+    overrides: tuple[str, ...],
+    store_folder: Path,
+    reports: Path,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Train, evaluate and judge every candidate of SUITE, and write the leaderboard.
 
     What is already in the store is not done again. After Ctrl-C or a crash, the same command goes on
     where it stopped.
     """
+    if dry_run and as_json:
+        raise InputError("--dry-run makes no results, --json prints them", where="harness run")
     planned = compiled(suite, overrides, store_folder)
     if dry_run:
         _show_plan(planned)
@@ -40,7 +50,7 @@ def run(suite: Path, overrides: tuple[str, ...], store_folder: Path, reports: Pa
     for fact in planned.data_facts:
         click.echo(f"data  {fact}", err=True)
     done = execute(planned)
-    _publish(done, reports / planned.suite.name)
+    _publish(done, reports / planned.suite.name, as_json=as_json)
     _backfill_trackers(done)
     if done.losses:
         sys.exit(1)
@@ -152,7 +162,7 @@ def _backfill_trackers(done: Run) -> None:
         click.echo(f"tracking: {where}", err=True)
 
 
-def _publish(done: Run, folder: Path) -> None:
+def _publish(done: Run, folder: Path, *, as_json: bool) -> None:
     """Bring results into the report's folder and render them, unless they are there as they are."""
     from harness.publish import publish
 
@@ -161,4 +171,4 @@ def _publish(done: Run, folder: Path) -> None:
     changed = publish(done.results, folder)
     if not done.made and not done.failures and not changed:
         click.echo("everything was already done", err=True)
-    print_board(folder)
+    print_board(folder, as_json=as_json)

@@ -90,6 +90,14 @@ class Rubric:
         """What else grades depend on: the prompt, and the server, which the environment may name."""
         return f"prompt:{self._wording}|server:{self.server.name}"
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The turns of the prompt with the criteria, and what is said of the form."""
+        shown = {"conversation", "answer", "nonce"}
+        shown |= {"reference"} if self.show_reference else set()
+        turns = self._prompt.texts(shown, {"criteria": self._criteria})
+        return {**turns, **FORM.prompts(self.channel)}
+
     def measure(self, predictions: Sequence[Prediction]) -> FloatArray:
         """One request for each prompt with its answer; StageError if the server fails.
 

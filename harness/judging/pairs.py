@@ -65,7 +65,7 @@ def of_all_with_one(
     contests = [duels.select([index]) for index in range(k)]
     names = [pair["a"] for pair in pairs]
     differences = [
-        {"a": a, "b": b, **_difference(one, other, family, seed)}
+        {"a": a, "b": b, **difference(one, other, family, seed)}
         for (a, one), (b, other) in itertools.combinations(zip(names, contests, strict=True), 2)
     ]
     settle([*pairs, *differences], refused=refused)
@@ -162,11 +162,12 @@ def _power(leads: FloatArray, figure: Mapping[str, Any], family: int, *, several
     return {**found, "more_prompts": None if several_seeds else found["more_prompts"]}
 
 
-def _difference(one: Duels, other: Duels, family: int, seed: int) -> Json:
-    a, b = _shared(panels.average(one), panels.average(other))
+def difference(one: Duels, other: Duels, family: int, seed: int) -> Json:
+    """The win rate of one contest minus that of another, on the prompts that both share; for `settle`."""
+    a, b = shared(panels.average(one), panels.average(other))
     several_seeds = a.several_seeds or b.several_seeds
     figure = _compared(a, b, several_seeds, seed)
-    first, second = _shared(panels.average(one.by_position), panels.average(other.by_position))
+    first, second = shared(panels.average(one.by_position), panels.average(other.by_position))
     return {
         **figure,
         **_power(a.known - b.known, figure, family, several_seeds=several_seeds),
@@ -181,14 +182,14 @@ def _worst_p_value(one: Duels, other: Duels, figure: Json, seed: int) -> float:
     if not (figure["p_value"] < ALPHA and (one.unread.any() or other.unread.any())):
         return float(figure["p_value"])
     lost, won = (0.0, 1.0) if figure["value"] > 0 else (1.0, 0.0)
-    a, b = _shared(panels.average(one.with_unread(lost)), panels.average(other.with_unread(won)))
+    a, b = shared(panels.average(one.with_unread(lost)), panels.average(other.with_unread(won)))
     if (a.value - b.value) * figure["value"] <= 0:
         return 1.0
     worst = _compared(a, b, a.several_seeds or b.several_seeds, seed)
     return float(max(figure["p_value"], worst["p_value"]))
 
 
-def _shared(one: Worths, other: Worths) -> tuple[Worths, Worths]:
+def shared(one: Worths, other: Worths) -> tuple[Worths, Worths]:
     """Both on the prompts that both have."""
     prompts = np.intersect1d(one.prompts[one.kept], other.prompts[other.kept])
     return one.on(prompts), other.on(prompts)

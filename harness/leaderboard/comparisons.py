@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -129,11 +129,12 @@ def is_comparable(score: Mapping[str, Any]) -> bool:
 def pairs(measured: Measured, names: Sequence[str]) -> list[Json]:
     """Every two of `names` that may be compared, a before b as in `names`; Holm over all of them."""
     present = [name for name in names if name in measured.seeds]
-    masks = {
-        (a, b): measured.scored(a) & measured.scored(b)
-        for a, b in itertools.combinations(present, 2)
-        if measured.comparable(a, b)
-    }
+    return compared(measured, itertools.combinations(present, 2))
+
+
+def compared(measured: Measured, chosen: Iterable[tuple[str, str]]) -> list[Json]:
+    """Those of the chosen pairs (a, b) that may be compared and share examples; Holm over all of them."""
+    masks = {(a, b): measured.scored(a) & measured.scored(b) for a, b in chosen if measured.comparable(a, b)}
     found: dict[tuple[str, str], Json] = {}
     for mask, members in _groups(masks, measured):
         if mask.any():

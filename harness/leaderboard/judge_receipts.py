@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from harness.json_files import read_json
 from harness.leaderboard.measurements import why_missing
+from harness.leaderboard.receipts import without_folders
 from harness.records import ALL, total_cost
 
 Json = dict[str, Any]
@@ -37,7 +38,8 @@ def receipt_of(judge: Mapping[str, Any], candidates: Sequence[Json], inputs: Map
         "members": list(judge["members"]),
         "people": judge["verdicts_of"] == "people",
         "verdicts_of": judge["verdicts_of"],
-        "plugin": {"name": plugin["name"], "options": _without_folders(plugin["options"])},
+        "prompts": judge["prompts"],
+        "plugin": {"name": plugin["name"], "options": without_folders(plugin["options"])},
         "receipt": _total(receipts),
         "by_candidate": dict(_by_candidate(judge, candidates, inputs)),
     }
@@ -46,17 +48,6 @@ def receipt_of(judge: Mapping[str, Any], candidates: Sequence[Json], inputs: Map
 def _entries(judge: str, candidate: Mapping[str, Any]) -> list[Json]:
     """A candidate's comparisons by a judge, over all of its trials."""
     return [entry for trial in candidate["trials"] for entry in trial["judges"].get(judge, ())]
-
-
-def _without_folders(options: Mapping[str, Any]) -> Json:
-    """Options without files of this machine: a report is sent to others, who have none of them."""
-
-    def is_file(value: Any) -> bool:
-        if isinstance(value, list):
-            return any(map(is_file, value))
-        return isinstance(value, str) and PurePath(value).is_absolute()
-
-    return {key: value for key, value in options.items() if not is_file(value)}
 
 
 def _total(receipts: Sequence[Json]) -> Json:

@@ -110,7 +110,14 @@ def load(
     evaluator = registry.create(from_json(PluginSpec, metric["evaluator"])) if seeds else None
     keys = ("label", "unit", "higher_is_better", "signature")
     receipt = _receipt(list(receipts_of.values()))
-    info = {"name": metric["name"], **{key: info[key] for key in keys}, "receipt": receipt}
+    plugin = metric["evaluator"]
+    info = {
+        "name": metric["name"],
+        **{key: info[key] for key in keys},
+        "plugin": {"name": plugin["name"], "options": receipts.without_folders(plugin["options"])},
+        "prompts": metric["prompts"],
+        "receipt": receipt,
+    }
     per_token = trait(evaluator, "per_token")
     tokenizers = _tokenizers(candidates, inputs) if per_token else {}
     return Measured(info, evaluator, seeds, missing, tokenizers, unread)
@@ -165,7 +172,12 @@ def _why_unmeasured(
 
 
 def _read_seeds(folders: Sequence[Path], ids: Sequence[str]) -> FloatArray:
-    statistics = np.stack([_read_statistics(folder / "statistics.jsonl", ids) for folder in folders])
+    return by_seed([_read_statistics(folder / "statistics.jsonl", ids) for folder in folders])
+
+
+def by_seed(trials: Sequence[FloatArray]) -> FloatArray:
+    """(seeds, n, k) out of the (n, k) of each trial; what one of them could not measure is NaN in all."""
+    statistics = np.stack(trials)
     statistics[:, np.isnan(statistics).any(axis=(0, 2))] = np.nan
     return statistics
 

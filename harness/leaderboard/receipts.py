@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from harness.json_files import iter_json_lines, read_json
@@ -35,6 +35,17 @@ def folders(candidate: Mapping[str, Any], kind: str, inputs: Mapping[str, Path])
     return [inputs[trial[kind]] for trial in candidate["trials"] if trial[kind]]
 
 
+def without_folders(options: Mapping[str, Any]) -> Json:
+    """Options without files of this machine: a report is sent to others, who have none of them."""
+
+    def is_file(value: Any) -> bool:
+        if isinstance(value, list | Mapping):
+            return any(map(is_file, value.values() if isinstance(value, Mapping) else value))
+        return isinstance(value, str) and PurePath(value).is_absolute()
+
+    return {key: value for key, value in options.items() if not is_file(value)}
+
+
 def tokenizer(predicted: Sequence[Path]) -> str | None:
     """Digest of the tokenizer that a candidate answered with; None where its backend names none."""
     digest = read_json(predicted[0] / "predict.json").get("tokenizer") if predicted else None
@@ -52,10 +63,11 @@ def scores(predicted: Sequence[Path]) -> bool:
     return bool(told.get("scores", True) or told["failed"] == told["examples"])
 
 
-def training(trained: Sequence[Path], seeds: Sequence[int]) -> Json | None:
+def training(trained: Sequence[Path], seeds: Sequence[int], artifacts: Sequence[str]) -> Json | None:
     """How a candidate was trained; None where nothing was.
 
     Totals, loss curve and validations are the first seed's; `per_seed` has what may differ between seeds.
+    `artifacts` are the store's keys of what was trained.
     """
     if not trained:
         return None
@@ -65,8 +77,8 @@ def training(trained: Sequence[Path], seeds: Sequence[int]) -> Json | None:
     return {
         **{field: outcome[field] for field in TRAINING_FIELDS},
         "per_seed": [
-            {"seed": seed, **{field: one[field] for field in SEED_FIELDS}}
-            for seed, one in zip(seeds, outcomes, strict=False)
+            {"seed": seed, "artifact": artifact, **{field: one[field] for field in SEED_FIELDS}}
+            for seed, artifact, one in zip(seeds, artifacts, outcomes, strict=True)
         ],
         "curve": [{f: line.get(f) for f in CURVE_FIELDS} for line in log if line["type"] == "train"],
         "validation": [
@@ -82,8 +94,9 @@ def costs(
 ) -> Json:
     """What one trial costs: the mean over the seeds, of memory and size the largest; null where unknown.
 
-    `train_seconds` is the time of the training steps alone, without loading, validating and saving; a cost in
-    US dollars is that of all the time. The price is a GPU's, so what a CPU did has none; servers have theirs.
+    `train_seconds` is the time of the training steps alone, without loading, validating and saving;
+    `train_device_hours` and a cost in US dollars are of all the time, on all devices. The price is a GPU's,
+    so what a CPU did has none; servers have theirs.
     """
     outcomes = [read_json(folder / "outcome.json") for folder in trained]
     passes = [read_json(folder / "predict.json") for folder in predicted]
@@ -96,6 +109,7 @@ def costs(
         **{field: _over([outcome[field] for outcome in outcomes], _mean) for field in MEAN_FIELDS},
         **{field: _over([outcome[field] for outcome in outcomes], max) for field in LARGEST_FIELDS},
         **{field: outcomes[0][field] if outcomes else None for field in CONSTANT_FIELDS},
+        "train_device_hours": _over([device_hours(one) for one in outcomes], _mean),
         "predict_seconds": _over([one["seconds"] for one in passes], _mean),
         "device": device,
         "train_cost_usd": _over([cost(one, price_per_gpu_hour) for one in outcomes], _mean),
@@ -112,8 +126,12 @@ def cost(receipt: Json, price_per_gpu_hour: float | None) -> float | None:
         return float(receipt["cost_usd"])
     if price_per_gpu_hour is None or receipt["device"] in (None, "cpu"):
         return None
-    hours = seconds(receipt) * receipt.get("process_count", 1) / SECONDS_IN_AN_HOUR
-    return float(hours * price_per_gpu_hour)
+    return device_hours(receipt) * price_per_gpu_hour
+
+
+def device_hours(receipt: Json) -> float:
+    """Hours of devices: the whole time, times the processes, each of which has a device to itself."""
+    return seconds(receipt) * int(receipt.get("process_count", 1)) / SECONDS_IN_AN_HOUR
 
 
 def seconds(receipt: Json) -> float:

@@ -27,6 +27,19 @@ def as_chosen(candidate: Mapping[str, Any], inputs: Mapping[str, Path]) -> Json:
     return {**candidate, "method": method["name"], "recipe": recipe}
 
 
+def artifacts(candidate: Mapping[str, Any], inputs: Mapping[str, Path]) -> list[str]:
+    """The store's keys of the trained weights, by seed; of a grid's first seed, of the point that was chosen.
+
+    What the choice hands on are that point's files under another key.
+    """
+    trials = [trial for trial in candidate["trials"] if trial["train"]]
+    trained = [trial["train"] for trial in trials]
+    grid = candidate["grid"]
+    if trained and grid and trained[0] == grid["choose"]:
+        trained[0] = grid["points"][read_json(inputs[grid["choose"]] / CHOSEN)["index"]]["train"]
+    return [inputs[name].name for name in trained]
+
+
 def search(candidate: Mapping[str, Any], inputs: Mapping[str, Path]) -> Json | None:
     """The points of the candidate's grid with their validation losses; None where it has no grid.
 

@@ -37,9 +37,13 @@ def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
             "overrides": suite.overrides,
             "rank_by": suite.rank_by,
             "budget_usd": suite.budget_usd,
+            "price_per_gpu_hour": suite.price_per_gpu_hour,
         },
         "candidates": [_ranked(plan, candidate, failures) for candidate in suite.candidates],
-        "metrics": [{"name": e.name, "evaluator": e.plugin} for e in _unique(suite, "evaluators")],
+        "metrics": [
+            {"name": e.name, "evaluator": e.plugin, "prompts": e.prompts}
+            for e in _unique(suite, "evaluators")
+        ],
         "judges": [
             {
                 "name": j.name,
@@ -47,6 +51,7 @@ def _rank_params(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
                 "members": j.members,
                 "symmetric": j.symmetric,
                 "verdicts_of": j.verdicts_of,
+                "prompts": j.prompts,
                 "plugin": j.plugin,
             }
             for j in _unique(suite, "judges")
@@ -71,6 +76,7 @@ def _ranked(plan: Plan, candidate: Candidate, failures: Mapping[str, str]) -> di
         "backend": candidate.backend.name,
         "method": candidate.method.name if candidate.method else None,
         "model": _answers_of(candidate) or _shown(candidate.model, plan.suite.folder),
+        "model_revision": None if _answers_of(candidate) else plan.identities.model(candidate.model).revision,
         "recipe": {
             "method": candidate.method.options if candidate.method else {},
             "training": candidate.training if trained else {},

@@ -122,6 +122,7 @@ TRAITS: Mapping[str, Any] = {
     "launch_keys": frozenset(),  # the keys under `launch:` that a backend honours
     "training_values": {},  # key under `training:` -> the values that a backend honours; others take any
     "generation_keys": None,  # the keys under `generation:` that a backend hands on; None: all
+    "prompts": {},  # what a judge or an evaluator sends a model: name -> text, before anything is put in
     "answers_of": None,  # whose answers a backend gives: it stands on the board in the model's place
 }
 """What a plugin, or its class, may say of itself -> what holds where it says nothing."""

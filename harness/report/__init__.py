@@ -18,7 +18,7 @@ __all__ = ["render", "reread", "terminal"]
 
 
 def render(folder: Path) -> Path:
-    """Write index.html, leaderboard.md and leaderboard.csv beside results.json and examples.jsonl.
+    """Write the page, leaderboard.md and .csv, examples.parquet, lm-eval/ and cards/ beside results.json.
 
     Returns the path of index.html. Raises InputError where `folder` holds no results of this schema, or
     a file that was cut short.

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness import format as fmt
-from harness.report.board import Board, Cell, Row, all_warnings, build_board
+from harness.report.board import Board, Cell, Row, all_warnings, build_board, by_importance
 from harness.report.text import ellipsis, one_line
+from harness.stats.multiplicity import NO_DIFFERENCE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,18 +19,21 @@ Json = Mapping[str, Any]
 _NAME_LIMIT = 20
 _GAP = 2
 _VERDICT_STYLES = {"better": "green", "worse": "red"}
+_SIGNS = {"better": "+", "worse": "-", NO_DIFFERENCE: "~"}
 
 
 def board_for_terminal(results: Json, *, width: int) -> RenderableType:
-    """Board, findings and warnings. Candidate names and messages are Text, never rich markup."""
+    """The finding, the board, further findings, failures and warnings; all as Text, never rich markup."""
     from rich.console import Group
     from rich.text import Text
 
     board = build_board(results)
     names = {row.index: ellipsis(one_line(row.name), _NAME_LIMIT) for row in board.rows}
-    shown = _fitting(board, results, width - _fixed_width(board, names))
-    parts: list[RenderableType] = [_table(board, names, shown), _legend(board, results, shown), Text()]
-    parts += [_item("•", finding, "") for finding in results["findings"]]
+    shown = _fitting(board, width - _fixed_width(board, names))
+    first, *further = results["findings"] or [""]
+    parts: list[RenderableType] = [Text(one_line(first), "bold"), Text()] if first else []
+    parts += [_table(board, names, shown), Text(_legend(board, results, shown), "dim"), Text()]
+    parts += [_item("•", finding, "") for finding in further]
     parts += [_item("✗", _failure(row), "red") for row in board.rows if row.kind == "failed"]
     parts += [_item("!", warning, "yellow") for warning in all_warnings(results)]
     return Group(*parts)
@@ -43,56 +47,65 @@ def _table(board: Board, names: Mapping[int, str], shown: Sequence[int]) -> Rend
     table.add_column("rank", no_wrap=True)
     table.add_column("candidate", no_wrap=True)
     for index in shown:
-        table.add_column(Text("\n".join(_head(board, index))), justify="right", no_wrap=True)
+        table.add_column(Text("\n".join(_head(board, index)), justify="right"), no_wrap=True)
     for row in board.rows:
-        _add_row(table, row, names[row.index], shown)
+        _add_row(table, board, row, names[row.index], shown)
     return table
 
 
-def _add_row(table: Table, row: Row, name: str, shown: Sequence[int]) -> None:
+def _add_row(table: Table, board: Board, row: Row, name: str, shown: Sequence[int]) -> None:
     from rich.text import Text
 
     if row.kind == "failed":
         table.add_row(Text("failed", "red"), Text(name, "red"))
         return
-    cells = [Text(_short(row.cells[i]), _VERDICT_STYLES.get(row.cells[i].verdict, "")) for i in shown]
-    table.add_row(Text(row.rank), Text(name, "dim" if row.kind == "base" else "bold"), *cells)
+    styles = [_VERDICT_STYLES.get(row.cells[place].verdict, "") for place in shown]
+    # rich drops the blanks at the end of what it sets flush right itself.
+    cells = [_texts(board, place)[row.index].rjust(_width(board, place)) for place in shown]
+    table.add_row(
+        Text(_rank(row)), Text(name, "dim" if row.kind == "base" else "bold"), *map(Text, cells, styles)
+    )
 
 
 def _fixed_width(board: Board, names: Mapping[int, str]) -> int:
     """Columns taken by rank and candidate, gaps included."""
-    ranks = ["failed" if row.kind == "failed" else row.rank for row in board.rows]
+    ranks = ["failed" if row.kind == "failed" else _rank(row) for row in board.rows]
     return max(map(len, [*ranks, "rank"])) + max(map(len, [*names.values(), "candidate"])) + 2 * _GAP
 
 
-def _fitting(board: Board, results: Json, room: int) -> list[int]:
-    """Indices of the columns that fit into `room` characters, the most important chosen first."""
+def _rank(row: Row) -> str:
+    """The places that are possible, and the letters of the tie groups."""
+    return f"{row.rank} {one_line(row.group)}".rstrip()
+
+
+def _fitting(board: Board, room: int) -> list[int]:
+    """Places of the columns that fit into `room` characters, the most important chosen first."""
     chosen = []
-    for index in _by_importance(board, results):
-        needed = max(map(len, [*_head(board, index), *_texts(board, index)])) + _GAP
+    for index in by_importance(board.columns):
+        needed = _width(board, index) + _GAP
         if needed <= room:
             chosen.append(index)
             room -= needed
     return sorted(chosen)
 
 
-def _by_importance(board: Board, results: Json) -> list[int]:
-    """The ranking figure, one win rate, the train time, then the other metrics and win rates."""
-    ranking, rates, times, others = [], [], [], []
-    for index, column in enumerate(board.columns):
-        if column.key == results["suite"]["rank_by"]:
-            ranking.append(index)
-        elif column.kind == "win rate":
-            rates.append(index)
-        elif column.key == "train_seconds":
-            times.append(index)
-        elif column.kind == "score":
-            others.append(index)
-    return ranking + rates[:1] + times + others + rates[1:]
+def _texts(board: Board, place: int) -> dict[int, str]:
+    """The figures of a column by row, with a sign for the verdict, so that colour is not needed.
+
+    Where one has a sign, the others keep its room free, so that figures stand below figures.
+    """
+    cells = {row.index: row.cells[place] for row in board.rows if row.kind != "failed"}
+    signs = {index: _SIGNS.get(cell.verdict, "") for index, cell in cells.items()}
+    room = 2 if any(signs.values()) else 0
+    return {
+        index: f"{cell.text} {cell.margin}".rstrip() + f" {signs[index]}"[:room].ljust(room)
+        for index, cell in cells.items()
+    }
 
 
-def _texts(board: Board, index: int) -> list[str]:
-    return [_short(row.cells[index]) for row in board.rows if row.kind != "failed"]
+def _width(board: Board, place: int) -> int:
+    """Characters that a column takes."""
+    return max(map(len, [*_head(board, place), *_texts(board, place).values()]))
 
 
 def _head(board: Board, index: int) -> list[str]:
@@ -102,31 +115,33 @@ def _head(board: Board, index: int) -> list[str]:
     name = one_line(column.label)
     if column.kind != "cost":
         name += f"\N{NO-BREAK SPACE}{column.arrow}"
-    width = max(map(len, [*_texts(board, index), *name.split(" ")]))
+    width = max(map(len, [*_texts(board, index).values(), *name.split(" ")]))
     return textwrap.wrap(name, max(width, 1), break_long_words=False, break_on_hyphens=False)
 
 
-def _short(cell: Cell) -> str:
-    return f"{cell.text} {cell.margin}".rstrip()
-
-
-def _legend(board: Board, results: Json, shown: Sequence[int]) -> RenderableType:
+def _legend(board: Board, results: Json, shown: Sequence[int]) -> str:
     """What the signs mean, how many examples the shown figures rest on, and what is not shown."""
-    from rich.text import Text
-
     cells = [row.cells[index] for row in board.rows for index in shown]
-    sizes = sorted({cell.n for cell in cells if cell.n is not None})
-    parts = [f"rank: places not excluded by {one_line(results['suite']['rank_by'])}"]
-    parts.append("± half the 95% interval")
+    ranks_by = one_line(results["suite"]["rank_by"])
+    ranks = [f"rank: places not excluded by {ranks_by}"]
+    if any(row.group for row in board.rows):
+        ranks.append("who shares a letter cannot be told apart")
+    margins = ["± half the 95% interval"]
     if any(cell.margin.startswith("[") for cell in cells):
-        parts.append("[ ] the interval, where it is lopsided")
-    if sizes:
-        parts.append("n = " + "–".join(map(fmt.count, dict.fromkeys((sizes[0], sizes[-1])))))
-    lines = ["; ".join(parts)]
-    hidden = [one_line(board.columns[i].label) for i in _by_importance(board, results) if i not in shown]
+        margins.append("[ ] the interval, where it is lopsided")
+    if sizes := board.sizes(shown):
+        margins.append("n = " + "–".join(map(fmt.count, sizes)))
+    lines = ["; ".join(ranks), "; ".join(margins)]
+    if signs := [f"{sign} {verdict}" for verdict, sign in _SIGNS.items() if _has(cells, verdict)]:
+        lines.append(f"{', '.join(signs)}, against base or the judge's opponent")
+    hidden = [one_line(board.columns[i].label) for i in by_importance(board.columns) if i not in shown]
     if hidden:
         lines.append(f"not shown for lack of width: {', '.join(hidden)} (see the page)")
-    return Text("\n".join(lines), "dim")
+    return "\n".join(lines)
+
+
+def _has(cells: Sequence[Cell], verdict: str) -> bool:
+    return any(cell.verdict == verdict for cell in cells)
 
 
 def _item(sign: str, text: str, style: str) -> RenderableType:

@@ -1,4 +1,4 @@
-"""Reads results.json and examples.jsonl, writes the three reports beside them, each whole or not at all."""
+"""Reads results.json and examples.jsonl, writes all that is made of them, each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from harness.errors import InputError
 from harness.records import RESULTS_SCHEMA
 from harness.report.board import build_board
-from harness.report.examples import TEXT_LIMIT, load_examples
+from harness.report.explorer import DATA_LIMIT, load_examples
+from harness.report.outputs.writing import Outputs
 from harness.report.page import page
 from harness.report.tables import leaderboard_csv, leaderboard_markdown
 
@@ -31,12 +32,24 @@ def write_report(folder: Path) -> Path:
     """Render `folder`; see harness.report.render."""
     results = read_results(folder / RESULTS)
     board = build_board(results)
-    # All is read before anything is written: a folder that cannot be rendered is left as it was.
-    examples = load_examples(results, read_examples(folder / EXAMPLES), TEXT_LIMIT)
-    index = folder / "index.html"
-    _write(folder / "leaderboard.csv", leaderboard_csv(results))
-    _write(folder / "leaderboard.md", leaderboard_markdown(results, board))
-    _write(index, page(results, board, examples))
+    outputs = Outputs(folder, results)
+    try:
+        # All is read before anything is replaced: a folder that cannot be rendered is left as it was.
+        entries = outputs.passing(read_examples(folder / EXAMPLES))
+        examples = load_examples(results, entries, DATA_LIMIT)
+        outputs.complete(entries)
+        index = folder / "index.html"
+        contents = {
+            folder / "leaderboard.csv": leaderboard_csv(results),
+            folder / "leaderboard.md": leaderboard_markdown(results, board),
+            index: page(results, board, examples),
+        }
+    except BaseException:
+        outputs.abandon()
+        raise
+    outputs.place()
+    for path, content in contents.items():
+        _write(path, content)
     return index
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import registry
 from harness.errors import HarnessError, InputError, PluginError, first_line
 from harness.json_files import write_json, write_jsonl
 from harness.leaderboard import boards
@@ -20,6 +19,7 @@ from harness.leaderboard.verdict_lines import READING, by_example
 from harness.protocols import Combines, Rereads
 from harness.records import Verdict
 from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_results
+from harness.report.named_plugins import made
 from harness.report.verdict_checks import members_first, read_lines
 
 Json = dict[str, Any]
@@ -71,13 +71,13 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
 def _reread(judge: Json, lines: Mapping[str, list[Json]], suite_folder: Path | None) -> Reread:
     name, mine = judge["name"], lines[judge["name"]]
     try:
-        made = _made(judge["plugin"], suite_folder)
+        judge_now = made("judge", judge["plugin"], suite_folder)
     except PluginError as error:
         return Reread(name, kept=f"{error}{'' if suite_folder else _BESIDE_A_SUITE}")
-    if judge["members"] and isinstance(made, Combines):
-        found = _combined(made, judge["members"], mine, lines)
-    elif isinstance(made, Rereads):
-        found = ((line, made.reread(line["raw"])) for line in mine if line["raw"])
+    if judge["members"] and isinstance(judge_now, Combines):
+        found = _combined(judge_now, judge["members"], mine, lines)
+    elif isinstance(judge_now, Rereads):
+        found = ((line, judge_now.reread(line["raw"])) for line in mine if line["raw"])
     else:
         return Reread(name, kept="its verdicts come from no reply that could be read again")
     try:
@@ -86,15 +86,6 @@ def _reread(judge: Json, lines: Mapping[str, list[Json]], suite_folder: Path | N
         raise
     except Exception as error:
         raise HarnessError(f"judge '{name}' failed on a reply: {type(error).__name__}: {error}") from error
-
-
-def _made(plugin: Json, suite_folder: Path | None) -> Any:
-    """The judge as it is found now; PluginError where it cannot be made with the options it had."""
-    found = registry.find("judge", plugin["name"], suite_folder)
-    if faults := registry.check_options(found.cls, plugin["options"]):
-        fault = faults[0]
-        raise PluginError(f"{'.'.join(map(str, fault.path))}: {fault.what}", fix=fault.fix)
-    return registry.create(registry.make_spec(found, plugin["options"], suite_folder))
 
 
 def _applied(name: str, found: Iterable[tuple[Json, Verdict]]) -> Reread:

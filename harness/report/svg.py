@@ -10,7 +10,7 @@ from dataclasses import dataclass
 Value = str | float
 
 
-def tag(name: str, content: str = "", **attributes: Value | None) -> str:
+def tag(name: str, content: str = "", /, **attributes: Value | None) -> str:
     """An element; `content` is markup, attribute values are escaped. `class_` is class, `_` is a hyphen.
 
     No style attribute: the page's policy would refuse it.
@@ -33,13 +33,20 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
-def path(points: Sequence[tuple[float, float]], class_: str) -> str:
+def path(points: Sequence[tuple[float, float]], class_: str, **attributes: Value | None) -> str:
     """A line through points."""
     steps = "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)
-    return tag("path", d=f"M{steps}", class_=class_)
+    return tag("path", d=f"M{steps}", class_=class_, **attributes)
 
 
-def picture(identity: str, title: str, description: str, size: tuple[int, int], content: str) -> str:
+def picture(
+    identity: str,
+    title: str,
+    description: str,
+    size: tuple[int, int],
+    content: str,
+    **attributes: Value | None,
+) -> str:
     """A whole drawing with a title and a description for those who do not see it."""
     width, height = size
     head = tag("title", html.escape(title), id=f"{identity}-title")
@@ -51,6 +58,8 @@ def picture(identity: str, title: str, description: str, size: tuple[int, int], 
         role="img",
         aria_labelledby=f"{identity}-title {identity}-description",
         class_="chart",
+        id=identity,
+        **attributes,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
@@ -35,6 +35,8 @@ _COST_UNITS = {
     "trainable_parameters": "parameters",
     "total_parameters": "parameters",
     "artifact_bytes": "bytes",
+    "train_device_hours": "h",
+    "answers_cost_usd": "USD",
     "recipes_tried": "recipes",
     "search_seconds": "s",
     "search_cost_usd": "USD",
@@ -63,8 +65,9 @@ def leaderboard_csv(results: Json) -> str:
 
 
 def _spent(candidate: Json) -> Iterator[tuple[str, Any]]:
-    """What was spent on all trainings of a candidate together, and on those that searched for its recipe."""
+    """What was spent on its answers, on all its trainings, and on those that searched for its recipe."""
     search, totals = candidate.get("search") or {}, candidate.get("totals") or {}
+    yield "answers_cost_usd", (candidate.get("answers") or {}).get("cost_usd")
     yield "recipes_tried", search.get("tried")
     for field in ("seconds", "cost_usd"):
         yield f"search_{field}", search.get(field)
@@ -119,11 +122,10 @@ def _win_rate_lines(judge: Json, rates: Json) -> Iterator[dict[str, Any]]:
 
 
 def leaderboard_markdown(results: Json, board: Board) -> str:
-    """The findings, the complete board with intervals, and the warnings, as GitHub Markdown."""
+    """For a pull request: the finding, the whole board with intervals, and the rest folded below it."""
     suite = results["suite"]
-    lines = [f"# {markdown(suite['name'])}", ""]
-    lines += [f"{markdown(suite['description'])}", ""] if suite["description"] else []
-    lines += [*(f"- {markdown(finding)}" for finding in results["findings"]), ""]
+    finding, *further = [markdown(text) for text in results["findings"]] or [""]
+    lines = [f"### {markdown(suite['name'])}", "", *([f"**{finding}**", ""] if finding else [])]
     lines += _markdown_table(board)
     lines += [
         "",
@@ -134,10 +136,20 @@ def leaderboard_markdown(results: Json, board: Board) -> str:
     failed = [row for row in board.rows if row.kind == "failed"]
     if failed:
         lines += ["", "**Failed**", "", *(f"- {_failure(row)}" for row in failed)]
-    warnings = [f"- {markdown(warning)}" for warning in all_warnings(results)]
-    if warnings:
-        lines += ["", "**Warnings**", "", *warnings]
+    about = [markdown(suite["description"])] if suite["description"] else []
+    lines += _folded("Further findings", further, about)
+    lines += _folded("Warnings", [markdown(warning) for warning in all_warnings(results)])
     return "\n".join(lines) + "\n"
+
+
+def _folded(title: str, entries: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    """A list that a reader opens; blank lines, without which GitHub would not read Markdown inside HTML."""
+    if not entries:
+        return []
+    listed = [f"- {entry}" for entry in entries]
+    opened = [text for line in before for text in (line, "")]
+    summary = f"<details><summary>{title} ({len(entries)})</summary>"
+    return ["", summary, "", *opened, *listed, "", "</details>"]
 
 
 def _markdown_table(board: Board) -> list[str]:

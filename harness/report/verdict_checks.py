@@ -16,6 +16,7 @@ from harness.judging.rows import quoted
 from harness.leaderboard.verdict_lines import READING
 from harness.records import REFERENCE
 from harness.report.files import FIX, VERDICTS, read_objects
+from harness.report.named_plugins import is_plain
 from harness.text import well_formed
 
 Json = dict[str, Any]
@@ -23,7 +24,6 @@ _KEYS = frozenset(("judge", "example_id", "seed", "first", "second", "control", 
 _PLACE = ("judge", "example_id", "seed", "first", "second", "control")
 _TEXTS = ("judge", "example_id", "first", "second", "control", "choice", "fault", "reason", "raw")
 _NUMBERS = ("preference", "first_chars", "second_chars")
-_PATH_MARKS = ("/", "\\", ":", ".py")
 
 
 def members_first(results: Json, where: str) -> list[Json]:
@@ -68,7 +68,7 @@ def _is_judge(entry: Any) -> bool:
 def _check_plugin(judge: Json, where: str) -> None:
     """A report may name a plugin that is installed here, but no code that came with it."""
     plugin = judge["plugin"]["name"]
-    if not plugin or any(mark in plugin for mark in _PATH_MARKS):
+    if not is_plain(plugin):
         name = quoted(judge["name"])
         what = f"judge {name} names {quoted(plugin)}, and a report may not say what file to run"
         raise InputError(what, where=where, fix="name it as a plugin is called, and give --suite")

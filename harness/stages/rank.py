@@ -5,22 +5,23 @@ Nothing here needs a model or a judge. The same artifacts give the same board, b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.json_files import iter_json_lines, read_json, read_jsonl, write_json, write_jsonl
+from harness.json_files import read_json, read_jsonl, write_json, write_jsonl
 from harness.judging.analysis import finite
 from harness.leaderboard import boards, cautions, judge_receipts, receipts, search, standing
+from harness.leaderboard.answers import Measurements, answers, example_lines, told_of
 from harness.leaderboard.charges import charges
 from harness.leaderboard.comparisons import Compared, compare
+from harness.leaderboard.distributions import lengths
 from harness.leaderboard.environment import environment
 from harness.leaderboard.verdict_lines import Lengths, by_example, judgments
 from harness.protocols import Progress
-from harness.records import RESULTS_SCHEMA, Example, to_json
-from harness.store import digest
+from harness.records import RESULTS_SCHEMA, Example
 
-VERSION = 8
+VERSION = 9
 
 Json = dict[str, Any]
 
@@ -39,17 +40,19 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
         progress(done, total, metric["name"])
         metrics.append(compare(metric, candidates, inputs, ids))
     progress(total - 1, total, "judges and examples")
-    lengths = Lengths(candidates, inputs, examples)
-    lines = {judge["name"]: list(judgments(judge, candidates, inputs, lengths)) for judge in params["judges"]}
-    answers = {candidate["name"]: _answers(candidate, inputs) for candidate in candidates}
-    board = _board(params, candidates, metrics, answers, inputs)
+    sizes = Lengths(candidates, inputs, examples)
+    lines = {judge["name"]: list(judgments(judge, candidates, inputs, sizes)) for judge in params["judges"]}
+    answered = {candidate["name"]: answers(candidate, inputs) for candidate in candidates}
+    measured = Measurements(candidates, params["metrics"], inputs)
+    board = _board(params, candidates, metrics, answered, inputs)
+    board = _with_distributions(board, metrics, measured, examples)
     by_metric = next((m for m in metrics if m.info["name"] == params["suite"]["rank_by"]), None)
     placed = standing.by_metric(by_metric, [c["name"] for c in candidates[1:]]) if by_metric else None
     board = boards.complete(board, lines, placed)
     write_json(out / "results.json", {**board, "environment": environment()})
     write_jsonl(out / "verdicts.jsonl", (line for judge in lines.values() for line in judge))
     shown = {judge["name"]: by_example(lines[judge["name"]], judge["against"]) for judge in params["judges"]}
-    write_jsonl(out / "examples.jsonl", _examples(examples, candidates, params, answers, shown, inputs))
+    write_jsonl(out / "examples.jsonl", example_lines(examples, answered, measured, shown))
     progress(total, total)
 
 
@@ -83,6 +86,27 @@ def _board(
     return finite(found)
 
 
+def _with_distributions(
+    board: Json, metrics: Sequence[Compared], measured: Measurements, examples: Sequence[Example]
+) -> Json:
+    """The board with what single examples and the lengths of texts say."""
+    found = {metric.info["name"]: measured.distributions(metric) for metric in metrics}
+    return {
+        **board,
+        "data": {**board["data"], "reference_lengths": lengths(example.reference for example in examples)},
+        "metrics": [{**info, "difference_edges": found[info["name"]][0]} for info in board["metrics"]],
+        "candidates": [
+            {
+                **row,
+                "per_example": {
+                    name: rows[row["name"]] for name, (_, rows) in found.items() if row["name"] in rows
+                },
+            }
+            for row in board["candidates"]
+        ],
+    }
+
+
 def _row(
     candidate: Json, metrics: Sequence[Compared], answers: Sequence[Json], inputs: Mapping[str, Path]
 ) -> Json:
@@ -94,15 +118,17 @@ def _row(
         "name": name,
         "status": "failed" if failure else "ok",
         "failure": failure,
-        **{key: candidate[key] for key in ("backend", "method", "model", "recipe", "seeds")},
+        **{
+            key: candidate[key] for key in ("backend", "method", "model", "model_revision", "recipe", "seeds")
+        },
         "rank": None,
         "group": None,
         "scores": {metric.info["name"]: metric.scores[name] for metric in metrics},
         "differences": {m.info["name"]: m.differences[name] for m in metrics if name in m.differences},
         "win_rates": {},
         "tokenizer": receipts.tokenizer(predicted),
-        "answers": _told_of_answers(answers, predicted),
-        "training": receipts.training(trained, _trained_seeds(candidate)),
+        "answers": told_of(answers, predicted),
+        "training": receipts.training(trained, *_trained(candidate, inputs)),
         "costs": receipts.costs(trained, predicted, candidate.get("price_per_gpu_hour")),
         "search": tried,
         "totals": search.totals(tried, trained, predicted, candidate.get("price_per_gpu_hour")),
@@ -112,8 +138,10 @@ def _row(
     }
 
 
-def _trained_seeds(candidate: Json) -> list[int]:
-    return [trial["seed"] for trial in candidate["trials"] if trial["train"]]
+def _trained(candidate: Json, inputs: Mapping[str, Path]) -> tuple[list[int], list[str]]:
+    """The seeds that were trained, and the store's keys of their weights."""
+    seeds = [trial["seed"] for trial in candidate["trials"] if trial["train"]]
+    return seeds, search.artifacts(candidate, inputs)
 
 
 def _failure(candidate: Json) -> Json | None:
@@ -123,67 +151,3 @@ def _failure(candidate: Json) -> Json | None:
             which = f"seed {trial['seed']}: " if len(candidate["trials"]) > 1 else ""
             return {**trial["failure"], "message": which + trial["failure"]["message"]}
     return None
-
-
-def _told_of_answers(answers: Sequence[Json], predicted: Sequence[Path]) -> Json | None:
-    """What there is to know of a first seed's answers without reading them; None where there are none.
-
-    `distinct` counts different texts, `sha256` stands for all of them in their order. Tokens and cost are a
-    server's, null where nobody charged or counted.
-    """
-    if not answers:
-        return None
-    receipt = read_json(predicted[0] / "predict.json")
-    texts = [answer["text"] for answer in answers if answer["text"] is not None]
-    return {
-        "n": len(answers),
-        "missing": len(answers) - len(texts),
-        "cut_off": sum(answer["finish_reason"] == "length" for answer in answers),
-        "distinct": len(set(texts)),
-        "sha256": digest([answer["text"] for answer in answers]) if texts else None,
-        "prompt_tokens": receipt.get("prompt_tokens"),
-        "generated_tokens": receipt["generated_tokens"],
-        "cost_usd": receipt.get("cost_usd"),
-    }
-
-
-def _answers(candidate: Json, inputs: Mapping[str, Path]) -> list[Json]:
-    """The answers of the candidate's first seed, in the order of the eval set; empty where it has none."""
-    entry = candidate["trials"][0]["predict"]
-    if entry is None:
-        return []
-    return [line["completion"] for line in iter_json_lines(inputs[entry] / "predictions.jsonl")]
-
-
-def _examples(
-    examples: Sequence[Example],
-    candidates: Sequence[Json],
-    params: Mapping[str, Any],
-    answers: Mapping[str, Sequence[Json]],
-    verdicts: Mapping[str, Mapping[str, Json]],
-    inputs: Mapping[str, Path],
-) -> Iterator[Json]:
-    """Every example with all answers, their scores and the verdicts on them; the first seed's."""
-    values = {candidate["name"]: _values(candidate, params["metrics"], inputs) for candidate in candidates}
-    for index, example in enumerate(examples):
-        yield {
-            **to_json(example),
-            "answers": {
-                name: {**mine[index], "scores": {m: column[index] for m, column in values[name].items()}}
-                for name, mine in answers.items()
-                if mine
-            },
-            "verdicts": {judge: found.get(example.id, {}) for judge, found in verdicts.items()},
-        }
-
-
-def _values(
-    candidate: Json, metrics: Sequence[Json], inputs: Mapping[str, Path]
-) -> dict[str, list[float | None]]:
-    """Metric -> the value of each example alone."""
-    found = {metric["name"]: candidate["trials"][0]["evaluate"].get(metric["name"]) for metric in metrics}
-    return {
-        metric: [line["value"] for line in iter_json_lines(inputs[entry] / "statistics.jsonl")]
-        for metric, entry in found.items()
-        if isinstance(entry, str)
-    }

@@ -10,7 +10,7 @@ from harness.protocols import trait
 from harness.records import ALL, REFERENCE
 from harness.suite.keys import JudgeKeys
 from harness.suite.sections import Reader, Written
-from harness.suite.selection import Chosen
+from harness.suite.selection import Chosen, read_prompts
 from harness.suite.specs import JudgeSpec
 from harness.validation import suggestion
 
@@ -47,6 +47,7 @@ def read_judge(reader: Reader, chosen: Chosen, candidates: Sequence[str], where:
         symmetric,
         bool(trait(judge, "needs_device")),
         trait(judge, "verdicts_of"),
+        read_prompts(reader, chosen),
         where,
     )
 

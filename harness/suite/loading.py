@@ -24,7 +24,7 @@ from harness.suite.launch import read_launch
 from harness.suite.methods import read_method, trains
 from harness.suite.recipes import read_generation, read_training
 from harness.suite.sections import Reader, Written
-from harness.suite.selection import Chosen, read_backend, read_plugins, read_seeds
+from harness.suite.selection import Chosen, read_backend, read_plugins, read_prompts, read_seeds
 from harness.suite.specs import (
     BASE,
     Candidate,
@@ -221,10 +221,12 @@ class _Loading:
         if written.value == []:
             self.reader.fault(written.path, "no evaluators", "name at least one, such as perplexity")
         chosen = read_plugins(self.reader, "evaluator", written, frozenset({"name"}))
-        return tuple(
-            self._one_meaning(EvaluatorSpec(c.name, c.spec, self.document.where(c.options.path)), c)
-            for c in chosen
-        )
+        return tuple(self._evaluator(c) for c in chosen)
+
+    def _evaluator(self, chosen: Chosen) -> EvaluatorSpec:
+        where = self.document.where(chosen.options.path)
+        prompts = read_prompts(self.reader, chosen)
+        return self._one_meaning(EvaluatorSpec(chosen.name, chosen.spec, prompts, where), chosen)
 
     def _judges(self, written: Written) -> tuple[JudgeSpec, ...]:
         chosen = read_plugins(self.reader, "judge", written, frozenset(JudgeKeys.model_fields))

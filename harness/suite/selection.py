@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from harness import registry
+from harness.errors import PluginError, first_line
+from harness.protocols import trait
 from harness.records import PluginSpec
 from harness.registry import Plugin
 from harness.suite.sections import Reader, Written
+from harness.text import well_formed
 from harness.validation import shown
 
 MAX_SEED = 2**32 - 1
@@ -64,6 +69,19 @@ def _chosen(reader: Reader, kind: str, item: Written, reserved: frozenset[str]) 
     if not reader.name(name, options.at("name")) or spec is None:
         return None
     return Chosen(name, spec, options)
+
+
+def read_prompts(reader: Reader, chosen: Chosen) -> Mapping[str, str]:
+    """The prompts that a judge or an evaluator sends a model, by name; it may have none."""
+    name = f"{chosen.spec.kind} '{chosen.spec.name}'"
+    made = registry.create(chosen.spec)
+    try:
+        found = dict(trait(made, "prompts"))
+        return {well_formed(title): well_formed(text) for title, text in found.items()}
+    except Exception as error:
+        what = f"{name} has no readable prompts: {type(error).__name__}: {first_line(error)}"
+        reader.fault(chosen.options.path, what, "prompts: name -> text", PluginError)
+        return {}
 
 
 def read_seeds(reader: Reader, written: Written) -> tuple[int, ...]:

@@ -17,10 +17,14 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class EvaluatorSpec:
-    """An evaluator under the name it has on the board; `where` is its place in the file."""
+    """An evaluator under the name it has on the board; `where` is its place in the file.
+
+    `prompts` are what it sends a model, by name.
+    """
 
     name: str
     plugin: PluginSpec
+    prompts: Mapping[str, str] = field(default_factory=dict)
     where: str = field(default="", compare=False)
 
 
@@ -32,7 +36,7 @@ class JudgeSpec:
     `max_pairs` how many pairs of answers in a round robin; None: all. On `controls` prompts it is tested
     itself. `members` are the judges of the suite that a panel combines; a `symmetric` judge sees no order;
     one that `needs_device` fills a GPU; `verdicts_of` says what its verdicts are, if not opinions of quality.
-    `where` is its place in the file.
+    `prompts` are what it sends a model, by name. `where` is its place in the file.
     """
 
     name: str
@@ -45,6 +49,7 @@ class JudgeSpec:
     symmetric: bool = False
     needs_device: bool = False
     verdicts_of: VerdictsOf | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
     where: str = field(default="", compare=False)
 
 

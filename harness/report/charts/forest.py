@@ -11,12 +11,14 @@ from typing import Any
 from harness import format as fmt
 from harness.report import svg
 from harness.report.board import Board, Column, Row, figure, quality_columns
-from harness.report.charts.common import Chart, tick_texts
-from harness.report.text import ellipsis, one_line
+from harness.report.charts import families
+from harness.report.charts.common import Chart, Datum, Figures, datum, figures, fitting, grouped, tick_texts
+from harness.report.charts.matrix import LEVEL, SIGNS
+from harness.report.text import one_line
 from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
-_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 440, 122, 356, 44, 24, 22
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 440, 130, 346, 44, 24, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class _Bar:
     high: float
     verdict: str
     told: str
+    found: Json
 
 
 def forest_charts(results: Json, board: Board) -> list[Chart]:
@@ -35,7 +38,14 @@ def forest_charts(results: Json, board: Board) -> list[Chart]:
     for column in quality_columns(results):
         bars = [bar for row in board.rows if (bar := _bar(row, column)) is not None]
         if bars:
-            charts.append(_chart(f"forest-{len(charts)}", column, bars))
+            drawn = {bar.name for bar in bars}
+            others = [row for row in board.rows if one_line(row.name) not in drawn]
+            omitted = grouped((row.candidate, why) for row in others if (why := _why_missing(row, column)))
+            charts.append(
+                _chart(
+                    f"forest-{len(charts)}", column, bars, families.of_differences(results, column), omitted
+                )
+            )
     return charts
 
 
@@ -44,20 +54,33 @@ def _bar(row: Row, column: Column) -> _Bar | None:
         return None
     if column.kind == "win rate":
         found = figure(row.candidate, column)
-        verdict = (row.candidate["win_rates"].get(column.key) or {}).get("verdict")
+        compared = row.candidate["win_rates"].get(column.key) or {}
         told = "" if "missing" in found else fmt.share(found["value"])
     else:
-        found = row.candidate["differences"].get(column.key) or {}
-        verdict = found.get("verdict")
+        found = compared = row.candidate["differences"].get(column.key) or {}
         told = fmt.difference(found.get("value"), column.unit, found.get("low"), found.get("high"))
     ends = [found.get(key) for key in ("value", "low", "high")]
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in ends):
         return None
     value, low, high = (float(v) for v in ends if v is not None)
-    return _Bar(one_line(row.name), value, low, high, str(verdict or ""), told)
+    tested = {key: compared.get(key) for key in ("n", "p_value", "p_adjusted")}
+    verdict = str(compared.get("verdict") or "")
+    return _Bar(one_line(row.name), value, low, high, verdict, told, tested)
 
 
-def _chart(identity: str, column: Column, bars: list[_Bar]) -> Chart:
+def _why_missing(row: Row, column: Column) -> str:
+    """Why a candidate is not drawn; empty for those that the others are compared with."""
+    if row.kind == "failed":
+        return "failed"
+    if row.name == column.against or row.kind == "base":
+        return ""
+    if column.kind == "win rate":
+        return str(figure(row.candidate, column).get("missing") or "no interval")
+    reason = (row.candidate["differences"].get(column.key) or {}).get("missing")
+    return str(reason or figure(row.candidate, column).get("missing") or "not compared")
+
+
+def _chart(identity: str, column: Column, bars: list[_Bar], family: int, omitted: tuple[str, ...]) -> Chart:
     origin = EVEN if column.kind == "win rate" else 0.0
     height = _TOP + _ROW * len(bars) + _FOOT
     low, high = svg.spread([origin, *(v for b in bars for v in (b.low, b.high))], 0.06)
@@ -73,7 +96,32 @@ def _chart(identity: str, column: Column, bars: list[_Bar]) -> Chart:
     content += "".join(_row(bar, x, _TOP + _ROW * i) for i, bar in enumerate(bars))
     title = f"{one_line(column.label)}, against {one_line(column.against)}"
     description = "; ".join(f"{b.name} {b.told}, {b.verdict}" for b in bars)
-    return Chart(title, "", svg.picture(identity, title, f"{description}.", (_WIDTH, height), content))
+    drawing = svg.picture(identity, title, f"{description}.", (_WIDTH, height), content)
+    caption = f"Verdicts after Holm's correction for {fmt.counted(family, 'comparison')} at once."
+    return Chart(title, caption, drawing, _figures(title, column, bars), omitted)
+
+
+def _figures(title: str, column: Column, bars: list[_Bar]) -> Figures:
+    def show(value: float) -> str:
+        return fmt.share(value) if column.kind == "win rate" else fmt.difference(value, column.unit)
+
+    rows = [
+        [
+            Datum(b.name),
+            Datum(b.told, b.value),
+            *(datum(end, show) for end in (b.low, b.high)),
+            datum(b.found["n"], fmt.count),
+            *(datum(b.found[key], _p_value) for key in ("p_value", "p_adjusted")),
+            Datum(b.verdict, kind=b.verdict.replace(" ", "-")),
+        ]
+        for b in bars
+    ]
+    what = "win rate" if column.kind == "win rate" else "difference"
+    return figures(title, ["candidate", what, "low", "high", "n", "p", "p, corrected", "verdict"], rows)
+
+
+def _p_value(value: float) -> str:
+    return fmt.p_value(value).removeprefix("p = ").removeprefix("p ")
 
 
 def _tick(at: float, told: str, height: int) -> str:
@@ -88,9 +136,11 @@ def _tick_text(value: float, column: Column) -> str:
 
 
 def _row(bar: _Bar, x: svg.Scale, y: float) -> str:
-    kind = bar.verdict if bar.verdict in ("better", "worse") else "level"
+    kind = bar.verdict if bar.verdict in SIGNS else "level"
     title = svg.tag("title", html.escape(f"{bar.name}: {bar.told}, {bar.verdict}"))
-    mark = svg.line(x(bar.low), y, x(bar.high), y, "whisker") + svg.tag("circle", cx=x(bar.value), cy=y, r=4)
-    name = svg.text(ellipsis(bar.name, 17), 4, y + 4, class_="label")
-    value = svg.text(bar.told, _WIDTH - 4, y + 4, "end", "value")
+    mark = svg.line(x(bar.low), y, x(bar.high), y, "whisker")
+    # What cannot be told apart is hollow, for those who do not tell colours apart.
+    mark += svg.tag("circle", cx=x(bar.value), cy=y, r=4, class_="hollow" if kind == "level" else None)
+    name = svg.text(fitting(bar.name, _LEFT - 14), 4, y + 4, class_="label")
+    value = svg.text(f"{bar.told} {SIGNS.get(bar.verdict, LEVEL)}", _WIDTH - 4, y + 4, "end", "value")
     return svg.tag("g", title + name + mark + value, class_=kind)

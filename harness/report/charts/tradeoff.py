@@ -1,109 +1,154 @@
-"""Quality against cost: the figure that ranks, by train time, with the Pareto front."""
+"""Quality against cost: the figure that ranks, by train time or money, with the Pareto front.
+
+Without a price the cost is time. The page's script draws the chart anew for the price that a reader types;
+it moves what carries the data attributes written here, and knows nothing else of the drawing.
+"""
 
 from __future__ import annotations
 
 import html
-import math
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import format as fmt
 from harness.report import svg
 from harness.report.board import Column, figure, quality_columns
-from harness.report.charts.common import BOTTOM, Chart, colour, with_base, x_axis, x_title, y_axis
-from harness.report.text import ellipsis, one_line
+from harness.report.charts import labels, money
+from harness.report.charts.common import (
+    BOTTOM,
+    Chart,
+    Datum,
+    Figures,
+    colour,
+    datum,
+    figures,
+    fitting,
+    text_width,
+    with_base,
+    x_axis,
+    x_title,
+    y_axis,
+)
+from harness.report.charts.money import Point
+from harness.report.text import one_line
 
 Json = Mapping[str, Any]
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 640, 360, 60, 620, 26
-_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 18000, 36000, 86400)
-"""Seconds between ticks that people count in."""
+_NAME = 170
+_FRAME = labels.Frame(_LEFT + 4, _WIDTH - 4, _TOP - 6, _HEIGHT - BOTTOM - 2)
+CAPTION = (
+    "Up is better, left is cheaper; bars are 95% intervals. The dashed line joins the Pareto front: "
+    "the candidates that no other beats in both quality and cost."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
-    index: int
-    name: str
-    cost: float
-    value: float
-    low: float
-    high: float
+class Tradeoff:
+    """The chart as it is first drawn, and what the reader may change: the price of an hour of `device`.
+
+    `price` is what it is drawn by, None: by train time. It has no `device` where nothing was trained.
+    """
+
+    chart: Chart
+    price: float | None
+    device: str
 
 
-def tradeoff_chart(results: Json) -> Chart | None:
-    """The ranking figure against train time; None where nothing that was trained has both."""
+def tradeoff_chart(results: Json, price: float | None = None) -> Tradeoff | None:
+    """The ranking figure against cost; None where nothing that can be compared has a cost.
+
+    `price`: US dollars for an hour of a device; the suite's, if there is none.
+    """
     column = quality_columns(results)[0]
-    points, omitted = _points(results, column)
-    if not points:
+    points, omitted = money.points(results, column)
+    price = money.first_price(results) if price is None else price
+    if not any(p.seconds is not None or p.hours is not None for p in points):
+        price = 0.0  # nothing was trained: an hour has no price, what servers charged is all there is
+    if all(p.cost(price) is None for p in points):
         return None
     base = figure(results["candidates"][0], column)
-    x, y = _cost_scale([p.cost for p in points]), _quality_scale(points, base, column)
-    front = pareto_front([(p.cost, p.value) for p in points], column.direction)
-    content = y_axis(y, _LEFT, _RIGHT, lambda v: fmt.score(v, column.unit), "%" if column.unit == "%" else "")
-    content += x_axis(x, _time_ticks(x), _HEIGHT, lambda s: fmt.seconds(s) if s else "0", "s")
-    content += x_title("train time" + (", logarithmic" if x.logarithmic else ""), _WIDTH, _HEIGHT)
-    content += svg.text(f"better ↑  {one_line(column.label)}", 8, 14, class_="axis-title")
-    content += _base_line(base, column, y)
-    content += svg.path([(x(a), y(b)) for a, b in front], "front") if len(front) > 1 else ""
-    content += _labels(points, x, y) + "".join(_mark(p, x, y) for p in points)
-    title = f"{one_line(column.label)} against train time"
-    told = "; ".join(f"{p.name}: {fmt.score(p.value, column.unit)} for {fmt.seconds(p.cost)}" for p in points)
-    drawing = svg.picture("tradeoff", title, f"{told}.", (_WIDTH, _HEIGHT), content)
-    caption = (
-        "Up is better, left is cheaper; bars are 95% intervals. The dashed line joins the Pareto front: "
-        "the candidates that no other beats in both quality and time."
+    without = [f"{p.name} ({p.why_without(price)})" for p in points if p.cost(price) is None]
+    title = _title(column, price)
+    drawing = svg.picture(
+        "tradeoff",
+        title,
+        f"{_told(points, price, column)}.",
+        (_WIDTH, _HEIGHT),
+        _content(points, price, column, base),
+        data_direction=str(column.direction),
+        data_frame=" ".join(map(str, (_FRAME.left, _FRAME.right, _FRAME.top, _FRAME.bottom))),
+        data_plot=f"{_LEFT} {_RIGHT} {_HEIGHT - BOTTOM}",
+        data_label=one_line(column.label),
+        data_omitted=json.dumps(omitted, ensure_ascii=False),
     )
-    return Chart(title, caption, drawing, tuple(omitted))
+    chart = Chart(title, CAPTION, drawing, _figures(points, price, column), (*omitted, *without))
+    return Tradeoff(chart, price, _device(results) if price != 0.0 else "")
 
 
-def pareto_front(points: Sequence[tuple[float, float]], direction: int) -> list[tuple[float, float]]:
-    """The (cost, value) points that no other point beats in both, by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, value in sorted(points, key=lambda p: (p[0], -direction * p[1])):
-        if not front or direction * value > direction * front[-1][1]:
-            front.append((cost, value))
-    return front
+def _device(results: Json) -> str:
+    """What an hour is an hour of."""
+    found = money.devices(results)
+    if found == ["cpu"]:
+        return "this CPU machine"
+    return f"a GPU ({found[0]})" if len(found) == 1 else "a device"
 
 
-def _points(results: Json, column: Column) -> tuple[list[_Point], list[str]]:
-    points, omitted = [], []
-    for index, candidate in enumerate(results["candidates"]):
-        name, score = one_line(candidate["name"]), figure(candidate, column)
-        cost = (candidate.get("costs") or {}).get("train_seconds")
-        if index == 0 and candidate["rank"] is None:
-            continue  # base costs nothing: it is a line, not a point
-        if candidate["status"] == "failed":
-            omitted.append(f"{name} (failed)")
-        elif "missing" in score or not cost:
-            omitted.append(f"{name} ({one_line(score.get('missing') or 'no train time')})")
-        elif score.get("incomparable"):
-            omitted.append(f"{name} ({one_line(score['incomparable'])})")
-        else:
-            value = float(score["value"])
-            low, high = (value if score.get(key) is None else float(score[key]) for key in ("low", "high"))
-            points.append(_Point(index, name, float(cost), value, low, high))
-    return points, omitted
+def _title(column: Column, price: float | None) -> str:
+    cost = "train time" if price is None else f"cost at {money.dollars(price)} per hour" if price else "cost"
+    return f"{one_line(column.label)} against {cost}"
 
 
-def _cost_scale(costs: list[float]) -> svg.Scale:
-    if max(costs) > 20 * min(costs):
-        return svg.Scale(min(costs) / 1.4, max(costs) * 1.4, _LEFT, _RIGHT, logarithmic=True)
-    # From 0, unless that would leave most of the plot empty.
-    low, high = min(costs), max(costs) * 1.12
-    return svg.Scale(0 if low < high / 2 else low - (high - low) / 4, high, _LEFT, _RIGHT)
+def _told(points: Sequence[Point], price: float | None, column: Column) -> str:
+    show = fmt.seconds if price is None else money.dollars
+    known = [(p, cost) for p in points if (cost := p.cost(price)) is not None]
+    return "; ".join(f"{p.name}: {fmt.score(p.value, column.unit)} for {show(cost)}" for p, cost in known)
 
 
-def _time_ticks(scale: svg.Scale) -> list[float]:
-    if scale.logarithmic:
-        wanted = [t for t in (0.1, 1, 10, 60, 600, 3600, 36000, 360000) if scale.holds(t)]
-        return wanted if len(wanted) > 1 else scale.ticks()
-    step = next((s for s in _STEPS if (scale.high - scale.low) / s <= 6), _STEPS[-1])
-    return [i * step for i in range(math.ceil(scale.low / step), int(scale.high / step) + 1)]
+def _content(points: Sequence[Point], price: float | None, column: Column, base: Json) -> str:
+    costs = {p.index: cost for p in points if (cost := p.cost(price)) is not None}
+    # Also those that only a price draws have their place: the scale of quality stays as it is.
+    y = _quality_scale(points, base, column)
+    x = money.cost_scale(list(costs.values()), _LEFT, _RIGHT)
+    ticks = money.time_ticks(x) if price is None else money.money_ticks(x)
+    words = "train time" if price is None else "US dollars"
+    drawn = [p for p in points if p.index in costs]
+    front = money.pareto_front([(costs[p.index], p.value) for p in drawn], column.direction)
+    line = svg.path([(x(a), y(b)) for a, b in front], "front", data_part="front")
+    spots = [labels.Spot(x(costs[p.index]), y(p.value), text_width(_name(p)), *_ends(p, y)) for p in drawn]
+    places = labels.place(spots, _FRAME)
+    names = "".join(
+        labels.drawn(_name(p), spot, at) for p, spot, at in zip(drawn, spots, places, strict=True)
+    )
+    return (
+        y_axis(y, _LEFT, _RIGHT, lambda v: fmt.score(v, column.unit), "%" if column.unit == "%" else "")
+        + svg.tag("g", x_axis(x, ticks, _HEIGHT), data_part="ticks")
+        + svg.tag(
+            "g",
+            x_title(words + (", logarithmic" if x.logarithmic else ""), _WIDTH, _HEIGHT),
+            data_part="title",
+        )
+        + svg.text(f"better ↑  {one_line(column.label)}", 8, 14, class_="axis-title")
+        + _base_line(base, column, y)
+        + line
+        + svg.tag("g", names, data_part="labels")
+        + "".join(_mark(p, costs.get(p.index), x, y) for p in points)
+    )
 
 
-def _quality_scale(points: list[_Point], base: Json, column: Column) -> svg.Scale:
+def _ends(point: Point, y: svg.Scale) -> list[float]:
+    """Top and bottom of its interval."""
+    return sorted(y(point.value if end is None else end) for end in (point.low, point.high))
+
+
+def _name(point: Point) -> str:
+    return fitting(point.name, _NAME)
+
+
+def _quality_scale(points: Sequence[Point], base: Json, column: Column) -> svg.Scale:
     """A scale on which up is better."""
-    ends = [v for p in points for v in (p.value, p.low, p.high)]
+    ends = [v for p in points for v in (p.value, p.low, p.high) if v is not None]
     shown = ends if "missing" in base else with_base(ends, [float(base["value"])])
     low, high = svg.spread(shown, 0.08)
     bottom = _HEIGHT - BOTTOM
@@ -123,28 +168,56 @@ def _base_line(base: Json, column: Column, y: svg.Scale) -> str:
     return svg.text(f"{arrow} {told}, off the scale", _RIGHT - 2, at, "end", "note")
 
 
-def _mark(point: _Point, x: svg.Scale, y: svg.Scale) -> str:
-    at = x(point.cost)
+def _mark(point: Point, cost: float | None, x: svg.Scale, y: svg.Scale) -> str:
+    """A point with its interval, at its cost; without one it is there for the script, and not shown."""
     content = svg.tag("title", html.escape(point.name))
-    content += svg.line(at, y(point.low), at, y(point.high), "whisker")
-    content += svg.tag("circle", cx=at, cy=y(point.value), r=5)
-    return svg.tag("g", content, class_=colour(point.index))
+    if point.low is not None and point.high is not None:
+        content += svg.line(0, y(point.low), 0, y(point.high), "whisker")
+    content += svg.tag("circle", cx=0, cy=y(point.value), r=5)
+    return svg.tag(
+        "g",
+        content,
+        class_=colour(point.index),
+        transform=None if cost is None else f"translate({svg.coordinate(x(cost))} 0)",
+        display="none" if cost is None else None,
+        data_candidate=str(point.index),
+        data_name=point.name,
+        data_label=_name(point),
+        data_width=repr(text_width(_name(point))),
+        data_height=repr(y(point.value)),
+        data_ends=" ".join(map(repr, _ends(point, y))),
+        data_value=repr(point.value),
+        data_hours=None if point.hours is None else repr(point.hours),
+        data_charged=None if point.charged is None else repr(point.charged),
+    )
 
 
-def _labels(points: list[_Point], x: svg.Scale, y: svg.Scale) -> str:
-    """Names beside their points, moved down where they would cover one another, then with a thin line."""
-    written: list[tuple[float, float, float]] = []
-    content = ""
-    for point in sorted(points, key=lambda p: y(p.value)):
-        name = ellipsis(point.name, 24)
-        size, line = 7.0 * len(name), y(point.value) + 4
-        to_left = x(point.cost) + 10 + size > _WIDTH - 10
-        start = x(point.cost) - 10 - size if to_left else x(point.cost) + 10
-        while any(abs(line - b) < 13 and start < a + s and a < start + size for a, b, s in written):
-            line += 3
-        written.append((start, line, size))
-        if line > y(point.value) + 16:
-            content += svg.line(x(point.cost), y(point.value), start - 3, line - 4, "leader")
-        anchor = (x(point.cost) - 10, "end") if to_left else (start, "start")
-        content += svg.text(name, anchor[0], line, anchor[1], "label")
-    return content
+def _figures(points: Sequence[Point], price: float | None, column: Column) -> Figures:
+    costs = [p.cost(price) for p in points]
+    known = [(cost, p.value) for p, cost in zip(points, costs, strict=True) if cost is not None]
+    front = set(money.pareto_front(known, column.direction))
+    heads = [
+        "candidate",
+        one_line(column.label),
+        "low",
+        "high",
+        "train time",
+        "device hours",
+        "charged by servers",
+    ]
+    rows = [
+        [
+            Datum(p.name),
+            Datum(fmt.score(p.value, column.unit, p.low, p.high), p.value),
+            datum(p.low, lambda v: fmt.score(v, column.unit)),
+            datum(p.high, lambda v: fmt.score(v, column.unit)),
+            datum(p.seconds, fmt.seconds),
+            datum(p.hours, fmt.number),
+            datum(p.charged, money.dollars),
+            Datum("–" if cost is None else "yes" if (cost, p.value) in front else "no", part="front"),
+            *([] if price is None else [replace(datum(cost, money.dollars), part="money")]),
+        ]
+        for p, cost in zip(points, costs, strict=True)
+    ]
+    last = [] if price is None else [Datum("US dollars", part="money")]
+    return figures(f"{one_line(column.label)} and cost", [*heads, "on the Pareto front", *last], rows)

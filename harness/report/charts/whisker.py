@@ -12,16 +12,19 @@ from harness.report.charts.common import with_base
 _WIDTH, _HEIGHT, _MIDDLE = 96, 14, 7
 
 
-def column_scale(origin: float | None, cells: Sequence[Cell]) -> svg.Scale | None:
+def column_scale(origin: float | None, cells: Sequence[Cell], *, anchored: bool = False) -> svg.Scale | None:
     """The scale that a column's whiskers share; None where it has no values.
 
     `origin` is what they are compared with: base's value, or an even win rate. Where it lies far off the
-    others, the scale is theirs alone.
+    others, the scale is theirs alone, unless they are `anchored` to it.
     """
     cells = [cell for cell in cells if cell.comparable]
     others = _ends([cell for cell in cells if cell.value != origin])
     known = [] if origin is None else [origin]
-    values = with_base(others, known) if others else _ends(cells)
+    if anchored:
+        values = others + known if others else []
+    else:
+        values = with_base(others, known) if others else _ends(cells)
     return svg.Scale(*svg.spread(values), 3, _WIDTH - 3) if values else None
 
 

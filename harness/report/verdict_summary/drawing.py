@@ -58,12 +58,13 @@ def as_markdown(shown: Sequence[Block]) -> str:
         elif isinstance(block, Sentences):
             parts.append("\n".join(f"- {markdown(item)}" for item in block.items))
         else:
-            parts += [f"### {markdown(block.title)}", _markdown_table(block)]
+            parts += [f"### {markdown(block.title)}", markdown_table(block)]
             parts += [markdown(block.note)] if block.note else []
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(block: Table) -> str:
+def markdown_table(block: Table) -> str:
+    """The head and the rows alone."""
     sides = ["---" if index in block.names else "---:" for index in range(len(block.head))]
     head, *rows = ([markdown(cell) for cell in row] for row in (block.head, *block.rows))
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, sides, *rows))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import format as fmt
+from harness.report.views import bars
 
 Json = Mapping[str, Any]
 
@@ -31,6 +32,7 @@ def _row(row: Json, people: set[str]) -> dict[str, Any]:
         "people": bool(people & {row["a"], row["b"]}),
         "n": fmt.count(row["n"]),
         "same": fmt.share(row["same"]),
+        "bar": bars.share(row["same"]),
         "kappa": fmt.kappa(row["kappa"], row["low"], row["high"]),
     }
 
@@ -41,12 +43,21 @@ def _over_all(figure: Json | None) -> str:
     return f"{fmt.kappa(figure['value'], figure['low'], figure['high'])}, n = {fmt.count(figure['n'])}"
 
 
-def with_people(judge: str, results: Json) -> list[dict[str, str]]:
-    """A judge's agreement with each judge whose verdicts people gave; empty where there is none."""
+def people_rows(judge: str, results: Json) -> list[Json]:
+    """A judge's agreement with each judge whose verdicts people gave, as results.json has it."""
     rows = results["agreement"]["with_people"] if results["agreement"] else ()
-    mine = [row for row in rows if row["judge"] == judge and row["n"]]
+    return [row for row in rows if row["judge"] == judge and row["n"]]
+
+
+def with_people(judge: str, results: Json) -> list[dict[str, Any]]:
+    """The same as text, with a bar; empty where people gave no verdict."""
+    mine = people_rows(judge, results)
     kappas = [fmt.kappa(row["kappa"], row["low"], row["high"]) for row in mine]
     return [
-        {"same": fmt.share(row["same"]), "note": f"kappa {kappa}, n = {fmt.count(row['n'])}"}
+        {
+            "same": fmt.share(row["same"]),
+            "bar": bars.share(row["same"]),
+            "note": f"kappa {kappa}, n = {fmt.count(row['n'])}",
+        }
         for row, kappa in zip(mine, kappas, strict=True)
     ]

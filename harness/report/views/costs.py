@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
+from harness.report.board import has_price
 
 Json = Mapping[str, Any]
 PHASES = ("load", "train", "validate", "save")
@@ -15,7 +16,27 @@ NONE = "–"
 def cost_rows(results: Json) -> list[dict[str, Any]]:
     """One row per trained candidate, every figure as text; what was not measured is a dash."""
     trained = [(i, c) for i, c in enumerate(results["candidates"]) if c["training"]]
-    return [{"index": i, "name": c["name"]} | _row(c["costs"]) for i, c in trained]
+    rows = [{"index": i, "name": c["name"]} | _row(c["costs"]) for i, c in trained]
+    priced = has_price(results)
+    return [{**row, "cells": _cells(row, priced=priced)} for row in rows]
+
+
+def _cells(row: Mapping[str, Any], *, priced: bool) -> dict[str, list[tuple[str, str]]]:
+    """Heading -> [(what, how much)]: the figures of a kind together."""
+    memory = [f"{one['size']}, {one['share']}" if one["share"] else one["size"] for one in row["memory"]]
+    price = [("training", row["train_cost"]), ("prediction", row["predict_cost"])]
+    return {
+        "device": [
+            ("device", row["device"] or NONE),
+            ("hours of devices", row["hours"]),
+            ("energy", row["energy"]),
+        ],
+        "time": [*zip(PHASES, row["seconds"], strict=True), ("predict", row["predict"])],
+        "speed": [("tokens/s", row["speed"]), ("MFU", row["mfu"])],
+        "memory": list(zip(("model", "training", "peak", "reserved"), memory, strict=True)),
+        **({"price": price} if priced else {}),
+        "size": [("trainable", row["trainable"]), ("artifact", row["artifact"])],
+    }
 
 
 def charged(results: Json) -> list[dict[str, str]]:
@@ -51,6 +72,7 @@ def _row(costs: Json) -> dict[str, Any]:
         "device": (f"{count} × " if count > 1 else "") + ("CPU" if device == "cpu" else device),
         "seconds": [_known(fmt.seconds, seconds.get(phase)) for phase in PHASES],
         "predict": _known(fmt.seconds, costs.get("predict_seconds")),
+        "hours": _known(fmt.number, costs.get("train_device_hours")),
         "speed": _known(fmt.count, costs.get("tokens_per_second")),
         "mfu": _known(fmt.share, costs.get("mfu")),
         "memory": _memory(costs),

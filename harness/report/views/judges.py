@@ -1,4 +1,4 @@
-"""Judge trust: who wins by whom under the three rules, and what speaks against each judge."""
+"""Judge trust: whether each judge can be believed, who wins by it by three rules, and what moves it."""
 
 from __future__ import annotations
 
@@ -8,61 +8,44 @@ from typing import Any
 from harness import format as fmt
 from harness.leaderboard.standing import by_judge
 from harness.records import ALL
-from harness.report.views.agreement import with_people
+from harness.report.views import bars
+from harness.report.views.trust import NONE, verdict_on
+from harness.report.views.trust_figures import figures, glance
 from harness.stats.pairwise import RULES
 
 Json = Mapping[str, Any]
-NONE = "–"
+HEADS = dict(zip(RULES, ("average of both", "disagreement is a tie", "consistent only"), strict=True))
+"""Rule -> its column. Where each pair has one verdict, no order can disagree and all rules are one."""
 
 
 def overview(results: Json) -> list[dict[str, Any]]:
-    """One row per judge: what it read, how steady it is, what moves it, what it took."""
-    return [_at_a_glance(judge, results) for judge in results["judges"]]
-
-
-def _at_a_glance(judge: Json, results: Json) -> dict[str, Any]:
-    analysis, receipt = judge["analysis"], judge["receipt"]
-    swaps = analysis["swaps"] if analysis else {}
-    length = (analysis or {}).get("length") or {}
-    faults = (f"{fmt.count(n)} {fault.replace('_', ' ')}" for fault, n in receipt["faults"].items())
-    return {
-        "name": judge["name"],
-        "against": _opponent(judge),
-        "prompts": fmt.count(analysis["prompts"]) if analysis else NONE,
-        "judgments": fmt.count(analysis["judgments"]) if analysis else NONE,
-        "identical": _identical(analysis) if analysis else "",
-        "unparsed": _known(fmt.share, analysis["unparsed"]) if analysis else NONE,
-        "faults": ", ".join(faults),
-        "consistency": _known(fmt.share, swaps.get("consistency")),
-        "kappa": _known(_two, swaps.get("kappa")),
-        "longer": _known(fmt.share, length.get("longer_wins")),
-        "longer_note": _span(length, "%"),
-        "controls": _controls(analysis["controls"]) if analysis else NONE,
-        "people": with_people(judge["name"], results),
-        "cost": _known(fmt.dollars, receipt["cost_usd"]),
-        "tokens": _tokens(receipt),
-        "asked": fmt.count(receipt["asked"]),
-        "from_cache": fmt.count(receipt["from_cache"]),
-    }
-
-
-def _identical(analysis: Json) -> str:
-    """How many pairs were of identical answers, which tie without a verdict; empty where none was."""
-    found = analysis.get("identical") or {"pairs": 0}
-    if not found["pairs"]:
-        return ""
-    return f"{fmt.count(found['pairs'])} of {fmt.count(found['of'])} pairs identical: a tie, nobody asked"
+    """One row per judge to set them side by side: the word on each, and the figures that decide it."""
+    return [
+        {
+            "index": index,
+            "name": judge["name"],
+            "against": _opponent(judge),
+            **verdict_on(judge, results),
+            **glance(judge, results),
+        }
+        for index, judge in enumerate(results["judges"])
+    ]
 
 
 def judge_tables(results: Json) -> list[dict[str, Any]]:
-    """One entry per judge: win rates, what swapping did, ratings, every pair, and plain warnings."""
-    return [_judge_table(judge, results["candidates"]) for judge in results["judges"]]
+    """One entry per judge: its verdict and figures, win rates, what swapping did, ratings, every pair."""
+    return [
+        {**_judge_table(judge, results["candidates"]), **verdict_on(judge, results)}
+        | {"figures": figures(judge, results)}
+        for judge in results["judges"]
+    ]
 
 
 def _judge_table(judge: Json, candidates: Sequence[Json]) -> dict[str, Any]:
     found = {c["name"]: c["win_rates"].get(judge["name"]) for c in candidates}
     known = {name: rates for name, rates in found.items() if rates and "missing" not in rates}
     standing = by_judge(judge, [candidate["name"] for candidate in candidates[1:]])
+    rules = RULES if judge["analysis"] and judge["analysis"]["swapped"] else RULES[:1]
     places = {name: {"rank": standing.ranks[name], "group": standing.groups[name]} for name in standing.order}
     analysis = judge["analysis"]
     return {
@@ -71,12 +54,14 @@ def _judge_table(judge: Json, candidates: Sequence[Json]) -> dict[str, Any]:
         "signature": judge["signature"],
         "members": judge["members"],
         "symmetric": judge["symmetric"],
-        "rows": [_row(name, rates, judge, places.get(name, {})) for name, rates in found.items() if rates],
+        "rules": [HEADS[rule] for rule in rules] if len(rules) > 1 else [],
+        "rows": [_row(name, rates, judge, rules, places) for name, rates in found.items() if rates],
         "swaps": list(_swaps(judge, known)),
         "ratings": _ratings(analysis) if judge["against"] == ALL else [],
         "pairs": [_pair(pair) for pair in judge["pairs"]],
         "position": _position(analysis),
         "warnings": judge["warnings"],
+        "prompts": bool(judge["prompts"]),
     }
 
 
@@ -84,16 +69,20 @@ def _opponent(judge: Json) -> str:
     return "all others" if judge["against"] == ALL else str(judge["against"])
 
 
-def _row(name: str, rates: Json, judge: Json, place: Json) -> dict[str, Any]:
+def _row(
+    name: str, rates: Json, judge: Json, rules: Sequence[str], places: Mapping[str, Json]
+) -> dict[str, Any]:
     if "missing" in rates:
         return {"name": name, "missing": rates["missing"]}
+    place = places.get(name, {})
     adjusted = (judge["analysis"]["length_controlled"] or {}).get(name) or {}
+    pairs, identical = rates["pairs"] + rates.get("identical", 0), rates.get("identical", 0)
+    told = fmt.counted(pairs, "pair") + (f", {fmt.count(identical)} identical" if identical else "")
     return {
         "name": name,
-        "rules": [_rate(rates["rules"][rule]) for rule in RULES],
+        "rules": [_rate(rates["rules"][rule]) for rule in rules],
         "adjusted": _rate(adjusted),
-        "n": fmt.count(rates["pairs"] + rates.get("identical", 0)),
-        "identical": f"{fmt.count(rates['identical'])} identical" if rates.get("identical") else "",
+        "pairs": told,
         "p": fmt.p_value(rates["p_adjusted"]),
         "verdict": rates["verdict"],
         "rank": fmt.ranks(place.get("rank")) or NONE,
@@ -101,11 +90,17 @@ def _row(name: str, rates: Json, judge: Json, place: Json) -> dict[str, Any]:
     }
 
 
-def _rate(rate: Json) -> dict[str, str]:
+def _rate(rate: Json) -> dict[str, Any]:
     n = fmt.count(rate["n"]) if "n" in rate else ""
-    if rate.get("value") is None:
-        return {"value": NONE, "interval": "", "n": n}
-    return {"value": fmt.share(rate["value"]), "interval": _span(rate, "%"), "n": n}
+    value, low, high = (rate.get(end) for end in ("value", "low", "high"))
+    if value is None:
+        return {"value": NONE, "interval": "", "n": n, "bar": bars.interval(None, None, None)}
+    return {
+        "value": fmt.share(value),
+        "interval": fmt.interval(value, low, high, "%"),
+        "n": n,
+        "bar": bars.interval(value, low, high),
+    }
 
 
 def _swaps(judge: Json, known: Mapping[str, Json]) -> Iterator[dict[str, Any]]:
@@ -167,27 +162,6 @@ def _position(analysis: Json | None) -> str:
     if not position or position["low"] is None:
         return ""
     return f"{_two(position['value'])} [{_two(position['low'])} – {_two(position['high'])}]"
-
-
-def _controls(controls: Json) -> str:
-    identical, repeats = controls["identical"], controls["repeats"]
-    parts = []
-    if identical["n"]:
-        parts.append(f"{fmt.count(identical['ties'])} of {fmt.count(identical['n'])} identical tied")
-    if repeats["n"]:
-        parts.append(f"{fmt.count(repeats['same'])} of {fmt.count(repeats['n'])} repeats alike")
-    return "; ".join(parts) or NONE
-
-
-def _tokens(receipt: Json) -> str:
-    """Tokens sent and received; a judge that is no language model has none."""
-    sent, received = receipt["prompt_tokens"], receipt["completion_tokens"]
-    return f"{fmt.count(sent)} + {fmt.count(received)}" if sent or received else NONE
-
-
-def _span(figure: Json, unit: str) -> str:
-    value = figure.get("value", figure.get("longer_wins"))
-    return "" if value is None else fmt.interval(value, figure.get("low"), figure.get("high"), unit)
 
 
 def _two(value: float) -> str:

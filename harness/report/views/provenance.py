@@ -47,12 +47,21 @@ def data_facts(data: Json) -> list[tuple[str, str]]:
     facts += _overlap_facts(data.get("overlap") or {})
     if data.get("train_duplicates") is not None:
         facts.append(("repeats within train, kept", fmt.count(data["train_duplicates"])))
+    if data.get("eval_repeats") is not None:
+        facts.append(("eval prompts that repeat another's", fmt.count(data["eval_repeats"])))
+    if data.get("max_length"):
+        facts.append(("longest row allowed, tokens", fmt.count(data["max_length"])))
     if data.get("eval_dropped_too_long") is not None:
         facts.append(("eval rows dropped as too long", fmt.count(data["eval_dropped_too_long"])))
+    facts += [
+        (f"rows of {part} longer than allowed", fmt.count(count))
+        for part, count in (data.get("too_long") or {}).items()
+    ]
     if data.get("eval_tokens"):
         facts.append(("tokens of the references, by base's tokenizer", fmt.count(data["eval_tokens"])))
     if data.get("longest"):
-        facts.append(("longest row, tokens", _mapping(data["longest"])))
+        longest = {part: fmt.count(tokens) for part, tokens in data["longest"].items()}
+        facts.append(("longest row, tokens", _mapping(longest)))
     if data.get("eval_sha256"):
         facts.append(("SHA-256 of the eval set", str(data["eval_sha256"])))
     return facts
@@ -122,12 +131,37 @@ def _plain(value: Any) -> str:
 
 
 def environment_facts(environment: Json) -> list[tuple[str, str]]:
-    """Where the run took place, packages last."""
+    """Where the figures were computed, packages apart."""
     facts = [
         (key, _mapping(value) if isinstance(value, Mapping) else _words(value))
         for key, value in environment.items()
+        if key != "packages"
     ]
     return [(key, value) for key, value in facts if value]
+
+
+def packages(environment: Json) -> list[tuple[str, str]]:
+    """The packages that were installed there, each with its version."""
+    return [(str(name), str(version)) for name, version in (environment.get("packages") or {}).items()]
+
+
+def seeds(results: Json) -> str:
+    """The seeds of the candidates: once where all have the same."""
+    known = {", ".join(map(str, c["seeds"])): c["name"] for c in results["candidates"]}
+    if len(known) == 1:
+        return next(iter(known))
+    return "; ".join(f"{c['name']} {', '.join(map(str, c['seeds']))}" for c in results["candidates"])
+
+
+def prompts(results: Json) -> list[dict[str, Any]]:
+    """Who sends texts of its own to a model, and those texts by name."""
+    kinds = (("judge", results["judges"]), ("metric", results["metrics"]))
+    return [
+        {"whose": f"{kind} {one['name']}", "texts": list(texts.items())}
+        for kind, ones in kinds
+        for one in ones
+        if (texts := one["prompts"])
+    ]
 
 
 def _words(value: Any) -> str:

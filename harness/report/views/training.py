@@ -10,6 +10,7 @@ from harness.report.text import shorten
 
 Json = Mapping[str, Any]
 _SAMPLE_LIMIT = 4_000
+NONE = "–"
 
 
 def training_rows(results: Json) -> list[dict[str, Any]]:
@@ -28,20 +29,31 @@ def _trial_name(candidate: Json, one: Json) -> str:
 
 
 def _training_row(training: Json) -> dict[str, Any]:
+    """{"cells": {heading: [(what, how much)]}}: the figures of one training, those of a kind together."""
     best = training.get("best_validation_loss")
-    return {
-        "steps": fmt.count(training.get("steps")),
-        "epochs": fmt.number(training.get("epochs")),
-        "batch": _batch(training),
-        "seen": fmt.count(training.get("tokens_seen")),
-        "supervised": fmt.count(training.get("tokens_supervised")),
-        "used": fmt.count(training.get("rows_used")),
-        "truncated": fmt.count(training.get("rows_truncated")),
-        "dropped": fmt.count(training.get("rows_dropped")),
-        "loss": fmt.number(training.get("final_train_loss")),
-        "best": "–" if best is None else f"{fmt.number(best)} at step {fmt.count(training.get('best_step'))}",
-        "dtypes": ", ".join(f"{k} {v}" for k, v in (training.get("dtypes") or {}).items()),
+    cells = {
+        "length": [
+            ("steps", fmt.count(training.get("steps"))),
+            ("epochs", fmt.number(training.get("epochs"))),
+            ("effective batch", _batch(training)),
+        ],
+        "tokens": [
+            ("seen", fmt.count(training.get("tokens_seen"))),
+            ("supervised", fmt.count(training.get("tokens_supervised"))),
+        ],
+        "rows": [
+            ("used", fmt.count(training.get("rows_used"))),
+            ("truncated", fmt.count(training.get("rows_truncated"))),
+            ("dropped", fmt.count(training.get("rows_dropped"))),
+        ],
+        "loss": [
+            ("training, last logged", fmt.number(training.get("final_train_loss"))),
+            ("validation, best", NONE if best is None else fmt.number(best)),
+            ("at step", NONE if best is None else fmt.count(training.get("best_step"))),
+        ],
+        "dtypes": list((training.get("dtypes") or {}).items()),
     }
+    return {"cells": cells}
 
 
 def _batch(training: Json) -> str:

@@ -1,217 +1,223 @@
-// The examples: what is shown is a function of `state`.
+// The examples: what is shown is a function of `state`, which is read from and kept in the URL.
 (() => {
   const PAGE = 50;
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const { data, answered } = corpus;
+  const section = document.getElementById("examples");
   const controls = document.getElementById("controls");
   const list = document.getElementById("list");
-  const pagers = [...document.querySelectorAll(".pager")];
-  const answered = data.candidates.flatMap((candidate, index) => (candidate.answered ? [index] : []));
-  if (!data.examples.length || !answered.length) {
+  const pagers = [...section.querySelectorAll(".pager")];
+  const checks = [...controls.querySelectorAll("[name=show]")];
+  if (!data.total || !answered.length) {
     list.append(element("p", "key", "There are no examples to show."));
     return;
   }
-  const initial = { a: answered[0], b: answered[1] ?? answered[0], show: "all", order: "", find: "", page: 1 };
-  let state = { ...initial };
-
-  const filters = {
-    all: () => true,
-    flips: (example) => verdictsOf(example).some((verdict) => verdict.flip),
-    differ: (example) => example.answers[state.a]?.text !== example.answers[state.b]?.text,
-    unparsed: (example) => verdictsOf(example).some((v) => v.orders.some((order) => order[1] === "unparsed")),
-    failed: (example) => [state.a, state.b].some((c) => !example.answers[c] || example.answers[c].text === null),
+  const others = answered.filter((place) => place !== answered[0]);
+  const ranked = others.filter((place) => data.candidates[place].rank !== null);
+  const best = ranked.sort((x, y) => data.candidates[x].rank - data.candidates[y].rank)[0];
+  const initial = {
+    a: answered[0], b: best ?? others[0] ?? answered[0], show: [], order: "", find: "", page: 1, diff: "", example: "",
   };
+  const players = [...answered, ...(data.candidates.some((one) => one.name === "reference") ? [] : [corpus.REFERENCE])];
+  const orders = ["", ...(corpus.sampled ? ["eval"] : []), ...data.metrics.map((metric) => metric.name)];
+  let state = null;
+  let found = [];
 
-  function verdictsOf(example) {
-    return data.judges.flatMap((_, judge) =>
-      [given(example, judge, state.a, state.b), given(example, judge, state.b, state.a)].filter(Boolean));
+  // Which examples, in which order
+
+  function predicates() {
+    const questions = corpus.asked(state.a, state.b);
+    return Object.fromEntries(
+      Object.entries(corpus.filters).map(([key, filter]) => [key, filter(state.a, state.b, questions)]));
   }
 
-  // What a judge said of a candidate: against its opponent or, in a round robin, against the other one shown.
-  function given(example, judge, candidate, other) {
-    const verdicts = example.verdicts[judge];
-    if (!data.judges[judge].robin) return verdicts[candidate][0];
-    return verdicts[candidate].find((one) => one.opponent === other)
-      ?? turned(verdicts[other].find((one) => one.opponent === candidate));
-  }
-
-  // A pair of a round robin is kept from one side; this is the other.
-  function turned(verdict) {
-    if (!verdict) return undefined;
-    const opposite = { first: "second", second: "first", win: "loss", loss: "win" };
-    const orders = verdict.orders.map(([position, outcome, reason]) =>
-      [opposite[position], opposite[outcome] ?? outcome, reason]);
-    return { ...verdict, orders: orders.reverse() };
-  }
-
-  function searchable(example) {
-    const answers = [state.a, state.b].map((c) => example.answers[c]?.text || "");
-    const prompts = example.prompt.map((message) => message[1]);
-    return [...prompts, example.reference, ...answers].join("\n").toLowerCase();
-  }
-
-  // Values per token of different tokenizers are not to be set against each other.
-  function comparable(metric) {
-    return state.a === state.b || ![state.a, state.b].some((c) => data.metrics[metric].incomparable.includes(c));
-  }
-
-  function gap(example, metric) {
-    if (!comparable(metric)) return -1;
-    const [a, b] = [state.a, state.b].map((c) => example.answers[c]?.scores[metric] ?? null);
-    return a === null || b === null ? -1 : Math.abs(a - b);
-  }
-
-  function chosen() {
+  function chosen(tests) {
     const words = state.find.trim().toLowerCase();
-    const found = data.examples.filter((example) => filters[state.show](example)
-      && (!words || example.id.toLowerCase() === words || searchable(example).includes(words)));
-    return state.order === "" ? found : found.sort((x, y) => gap(y, state.order) - gap(x, state.order));
+    const wanted = [...state.show.map((key) => tests[key]), ...(words ? [corpus.matches(state.a, state.b, words)] : [])];
+    const places = [];
+    for (let place = 0; place < data.total; place += 1) {
+      if (wanted.every((test) => test(place))) places.push(place);
+    }
+    const metric = data.metrics.findIndex((one) => one.name === state.order);
+    if (metric >= 0) {
+      const gaps = new Map(places.map((place) => [place, corpus.gap(state.a, state.b, metric, place)]));
+      return places.sort((x, y) => gaps.get(y) - gaps.get(x));
+    }
+    if (state.order === "" && corpus.sampled) return places.sort((x, y) => corpus.has(y) - corpus.has(x));
+    return places;
   }
+
+  let counted = "";
+  function tellCounts(tests) {
+    if (counted === `${state.a} ${state.b}`) return;
+    counted = `${state.a} ${state.b}`;
+    for (const check of checks) {
+      let count = 0;
+      for (let place = 0; place < data.total; place += 1) count += tests[check.value](place) ? 1 : 0;
+      check.closest("label").querySelector(".count").textContent = example.number(count);
+    }
+  }
+
+  // Drawing
 
   function show() {
-    const found = chosen();
+    const tests = predicates();
+    tellCounts(tests);
+    found = chosen(tests);
+    const linked = state.example === "" ? -1 : data.ids.indexOf(state.example);
+    const position = found.indexOf(linked);
     const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    if (position >= 0) state.page = Math.floor(position / PAGE) + 1;
     state.page = Math.min(Math.max(1, state.page), pages);
     const start = (state.page - 1) * PAGE;
     const part = found.slice(start, start + PAGE);
-    list.replaceChildren(...part.map(draw));
-    document.getElementById("count").textContent = found.length
-      ? `${start + 1}–${start + part.length} of ${found.length}` + (found.length < data.total ? `, ${data.total} in all` : "")
-      : "No example is like that.";
+    const drawn = {
+      a: state.a, b: state.b, diff: state.diff, find: state.find.trim().toLowerCase(),
+      questions: corpus.asked(state.a, state.b),
+      link: (place) => view.link({ ...query(state), page: null, example: data.ids[place] }, "examples"),
+    };
+    list.replaceChildren(...part.map((place) => example.draw(drawn, place)));
+    list.querySelector(`[data-place="${linked}"]`)?.classList.add("linked");
+    document.getElementById("count").textContent = told(start, part.length, state.example !== "" && position < 0);
     pagers.forEach((pager, index) => {
       pager.hidden = index > 0 && pages === 1;
       pager.querySelector('[data-step="-1"]').disabled = state.page === 1;
       pager.querySelector('[data-step="1"]').disabled = state.page === pages;
     });
-    for (const name of ["a", "b", "show", "order", "find"]) {
-      if (controls.elements[name].value !== String(state[name])) controls.elements[name].value = state[name];
+    keepControls();
+  }
+
+  function told(start, shown, lost) {
+    const { number } = example;
+    const range = shown ? `${number(start + 1)}–${number(start + shown)} of ${number(found.length)}` : "No example is like that.";
+    return [
+      range + (shown && found.length < data.total ? `, ${number(data.total)} in all` : ""),
+      ...(state.find.trim() && corpus.sampled ? ["searched in the texts that are on this page"] : []),
+      ...(lost ? ["the example of the link is not among them"] : []),
+    ].join("; ");
+  }
+
+  function keepControls() {
+    for (const key of ["a", "b", "order", "find", "diff"]) {
+      const control = controls.elements[key];
+      if (control.value !== String(state[key])) control.value = state[key];
     }
-  }
-
-  // One example
-
-  function draw(example) {
-    const article = element("article", "example");
-    const head = element("header");
-    const link = element("a", "permalink", `#${example.number}`);
-    link.href = view.link(query({ ...state, show: "all", order: "", page: 1, find: example.id }), "examples");
-    link.title = "Link to this example";
-    head.append(link, element("span", "note mono", example.id));
-    if (verdictsOf(example).some((verdict) => verdict.flip)) head.append(element("span", "badge warn", "verdict flip"));
-    article.append(head);
-    example.prompt.forEach(([role, content]) => article.append(block(role, content, "prompt")));
-    article.append(block("reference", example.reference, "reference"));
-    const sides = element("div", "sides");
-    sides.append(side(example, state.a, state.b), side(example, state.b, state.a));
-    article.append(sides);
-    return article;
-  }
-
-  function block(label, content, kind) {
-    const made = element("div", `block ${kind}`);
-    const text = element("div", "text", content);
-    text.dir = "auto";
-    made.append(element("span", "label", label), text);
-    return made;
-  }
-
-  function side(example, candidate, other) {
-    const made = element("section", "side");
-    made.append(element("h4", "", data.candidates[candidate].name));
-    const answer = example.answers[candidate];
-    if (!answer || answer.text === null) {
-      made.append(element("p", "failure", `No answer: ${answer?.error || "none was recorded"}`));
-    } else {
-      const text = element("div", "text answer", answer.text || "(empty)");
-      text.dir = "auto";
-      const tokens = answer.tokens === null ? [] : [`${answer.tokens} ${answer.tokens === 1 ? "token" : "tokens"}`];
-      const told = [...tokens, ...(answer.cut ? ["cut off at the limit"] : [])].join(", ");
-      made.append(text, ...(told ? [element("p", "note", told)] : []));
-    }
-    if (answer) made.append(scores(answer, example.answers[other]));
-    data.judges.forEach((judge, index) => {
-      const said = given(example, index, candidate, other);
-      if (said) made.append(verdict(judge.name, judge.robin ? data.candidates[other].name : judge.against, said));
-    });
-    return made;
-  }
-
-  function scores(answer, other) {
-    const made = element("dl", "scores");
-    data.metrics.forEach((metric, index) => {
-      const value = answer.scores[index];
-      const against = other?.scores[index] ?? null;
-      const ahead = comparable(index) && value !== null && against !== null && (value - against) * metric.direction > 0;
-      const unit = metric.unit === "" || metric.unit === "%" ? metric.unit : ` ${metric.unit}`;
-      const pair = element("div");
-      pair.append(element("dt", "", metric.label));
-      pair.append(element("dd", ahead ? "ahead" : "", value === null ? "n/a" : `${value}${unit}`));
-      made.append(pair);
-    });
-    return made;
-  }
-
-  function verdict(judge, opponent, said) {
-    const made = element("div", "verdict");
-    const head = element("p", "label", `${judge}, against ${opponent}`);
-    if (said.flip) head.append(" ", element("span", "badge warn", "flip"));
-    made.append(head);
-    said.orders.forEach(([position, outcome, reason]) => {
-      const line = element("p", "order");
-      line.append(element("span", "note", `shown ${position}: `), element("strong", outcome, outcome));
-      if (reason) line.append(element("span", "reason", ` ${reason}`));
-      made.append(line);
-    });
-    return made;
+    for (const check of checks) check.checked = state.show.includes(check.value);
   }
 
   // State and the URL
 
   function query(wanted) {
-    const changed = Object.fromEntries(
-      ["show", "order", "find", "page"].map((name) => [name, wanted[name] === initial[name] ? null : wanted[name]]));
-    return { a: data.candidates[wanted.a].name, b: data.candidates[wanted.b].name, ...changed };
+    const told = (key, value) => (value === initial[key] ? null : value);
+    return {
+      a: corpus.name(wanted.a), b: corpus.name(wanted.b), show: wanted.show.join(",") || null,
+      ...Object.fromEntries(["order", "find", "page", "diff", "example"].map((key) => [key, told(key, wanted[key])])),
+    };
   }
 
   function read() {
-    const index = (name) => answered.find((c) => data.candidates[c].name === view.get(name)) ?? initial[name];
-    const metric = view.get("order");
-    state = {
-      a: index("a"),
-      b: index("b"),
-      show: Object.hasOwn(filters, view.get("show")) ? view.get("show") : initial.show,
-      order: metric && data.metrics[metric] ? metric : "",
+    const player = (key) => players.find((one) => corpus.name(one) === view.get(key)) ?? initial[key];
+    const wanted = view.get("show").split(",");
+    const one = {
+      a: player("a"),
+      b: player("b"),
+      show: checks.map((check) => check.value).filter((key) => wanted.includes(key)),
+      order: orders.includes(view.get("order")) ? view.get("order") : "",
       find: view.get("find"),
       page: Number.parseInt(view.get("page"), 10) || 1,
+      diff: ["pair", "reference"].includes(view.get("diff")) ? view.get("diff") : "",
+      example: view.get("example"),
     };
+    // Another section's anchor leaves all as it is, with what was unfolded.
+    if (state && JSON.stringify(query(one)) === JSON.stringify(query(state))) return;
+    state = one;
     show();
+    goToLinked();
+  }
+
+  function goToLinked() {
+    const linked = list.querySelector(".linked");
+    if (!linked || !location.hash.startsWith("#examples?")) return;
+    linked.scrollIntoView();
+    linked.focus({ preventScroll: true });
   }
 
   function change(part) {
-    state = { ...state, page: 1, ...part };
+    state = { ...state, page: 1, example: "", ...part };
     show();
     view.set(query(state), "examples");
   }
 
-  for (const name of ["a", "b"]) {
-    for (const index of answered) controls.elements[name].append(new Option(data.candidates[index].name, index));
+  function turn(step, focused) {
+    const page = state.page + step;
+    if (page < 1 || page > Math.ceil(found.length / PAGE)) return;
+    change({ page });
+    section.scrollIntoView();
+    if (focused) list.children[step > 0 ? 0 : list.children.length - 1].focus({ preventScroll: step > 0 });
   }
-  data.metrics.forEach((metric, index) => {
-    controls.elements.order.append(new Option(`largest difference in ${metric.label}`, index));
-  });
-  controls.hidden = false;
-  controls.addEventListener("submit", (event) => event.preventDefault());
-  let waiting = 0;
-  controls.addEventListener("input", (event) => {
-    const { name, value } = event.target;
-    clearTimeout(waiting);
-    waiting = setTimeout(() => change({ [name]: name === "a" || name === "b" ? Number(value) : value }), name === "find" ? 150 : 0);
-  });
-  pagers.forEach((pager) => pager.addEventListener("click", (event) => {
-    const step = Number(event.target.dataset?.step);
-    if (!step) return;
-    change({ page: state.page + step });
-    document.getElementById("examples").scrollIntoView();
-  }));
-  view.onChange(read);
+
+  // Controls
+
+  function values() {
+    const { a, b, order, find, diff } = controls.elements;
+    return {
+      a: Number(a.value), b: Number(b.value), order: order.value, find: find.value, diff: diff.value,
+      show: checks.filter((check) => check.checked).map((check) => check.value),
+    };
+  }
+
+  function differs(wanted) {
+    return Object.entries(wanted).some(([key, value]) => String(value) !== String(state[key]));
+  }
+
+  function follow() {
+    let waiting = 0;
+    controls.addEventListener("submit", (event) => event.preventDefault());
+    controls.addEventListener("input", (event) => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => differs(values()) && change(values()), event.target.name === "find" ? 200 : 0);
+    });
+    pagers.forEach((pager) => pager.addEventListener("click", (event) => {
+      const step = Number(event.target.dataset?.step);
+      if (step) turn(step, false);
+    }));
+    // Letters act only while the focus is in the list, so that they get in nobody's way (WCAG 2.1.4).
+    list.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const step = { j: 1, k: -1, n: 1, p: -1 }[event.key];
+      if (!step) return;
+      if ("np".includes(event.key)) turn(step, true);
+      else walk(event.target.closest(".example"), step);
+    });
+    window.addEventListener("load", goToLinked);
+    view.onChange(read);
+  }
+
+  function walk(from, step) {
+    const next = step > 0 ? from?.nextElementSibling : from?.previousElementSibling;
+    if (!next) turn(step, true);
+    else {
+      next.focus({ preventScroll: true });
+      next.scrollIntoView();
+    }
+  }
+
+  function offer() {
+    for (const key of ["a", "b"]) {
+      for (const player of players) controls.elements[key].append(new Option(corpus.name(player), player));
+    }
+    if (corpus.sampled) {
+      controls.elements.order.options[0].text = "those with texts first";
+      controls.elements.order.append(new Option("as in the eval set", "eval"));
+    }
+    for (const metric of data.metrics) {
+      controls.elements.order.append(new Option(`largest difference in ${metric.label}`, metric.name));
+    }
+    checks.filter((check) => check.value === "texts" ? !corpus.sampled : "judges" in check.dataset && !data.judges.length)
+      .forEach((check) => { check.closest("label").hidden = true; });
+    controls.hidden = false;
+  }
+
+  offer();
+  follow();
   read();
 })();

@@ -1,0 +1,73 @@
+"""The command that uploads: push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.shared import speaks_plainly
+
+
+@click.command()
+@click.argument("candidate")
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of the report; default: the only one below reports/ that has the candidate.",
+)
+@click.option(
+    "--store",
+    "store_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".harness"),
+    show_default=True,
+    envvar="HARNESS_STORE",
+    help="Where the run kept its artifacts.",
+)
+@click.option("--seed", type=int, help="Whose weights, of several seeds; default: the first.")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option("--dry-run", is_flag=True, help="List what would be sent and send nothing.")
+@speaks_plainly
+def push(
+    candidate: str,
+    repo: str,
+    folder: Path | None,
+    store_folder: Path,
+    seed: int | None,
+    private: bool,
+    dry_run: bool,
+) -> None:
+    """Upload the weights of CANDIDATE and its model card to the Hub, in one commit.
+
+    Takes the token from HF_TOKEN or `hf auth login`, and the server from HF_ENDPOINT.
+    """
+    from harness import format as fmt
+    from harness.pushing import choose, make_payload, send
+    from harness.pushing.hub_client import check_repo, endpoint
+    from harness.pushing.payload import lines
+    from harness.store import Store
+
+    check_repo(repo)
+    chosen = choose(candidate, folder, Store(store_folder / "store"), seed)
+    payload = make_payload(chosen, repo)
+    what = f"{candidate} (seed {chosen.seed}, {chosen.report})"
+    if not dry_run:
+        message = f"{candidate}, trained and measured by sft-harness"
+        click.echo(f"pushed {what} to {send(payload, repo, private=private, message=message)}")
+        return
+    kind = (
+        "a new repository would be private"
+        if private
+        else "a new repository would be public, unless its owner has it otherwise"
+    )
+    click.echo(f"would push {what} to {endpoint()}/{repo}; {kind}")
+    rows = list(lines(payload))
+    width = max(len(name) for name, *_ in rows)
+    for name, size, said in rows:
+        click.echo(f"  {name:<{width}}  {fmt.size(size):>8}" + (f"  ({said})" if said else ""))
+    click.echo(f"  {len(rows)} files, {fmt.size(sum(size for _, size, _ in rows))}")
+    if payload.left_out:
+        click.echo(f"left out: {', '.join(payload.left_out)}")

@@ -1,0 +1,128 @@
+"""Two runs -> all that is to be said of them, as one JSON value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.comparing import configuration, judges, metrics
+from harness.comparing.examples import common, differing_answers, read_rows, texts
+from harness.comparing.findings import findings, warnings
+from harness.comparing.gates import Gate, decide
+from harness.comparing.metrics import Sides
+from harness.comparing.runs import Pair, Run, open_run, paired
+from harness.errors import InputError, first_line
+from harness.judging.analysis import finite
+from harness.records import ALL
+from harness.report.files import FIX
+from harness.stats.multiplicity import NO_DIFFERENCE, holm
+
+Json = dict[str, Any]
+VERSION = 1
+"""The form of compare.json."""
+
+
+def compare(old: str, new: str, *, gates: Sequence[str] = (), suite_folder: Path | None = None) -> Json:
+    """The comparison of two reports, each `FOLDER` or `FOLDER/results.json`, perhaps with `:CANDIDATE`.
+
+    `gates` are expressions of `harness.comparing.gates`. InputError where a report cannot be read, or where
+    a gate names what neither run has.
+    """
+    runs = open_run("OLD", old), open_run("NEW", new)
+    parsed = [Gate.parse(gate) for gate in gates]
+    try:
+        return _compare(*runs, parsed, suite_folder)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"hold no results that can be compared: {type(error).__name__}: {first_line(error)}"
+        raise InputError(what, where=f"{old}, {new}", fix=FIX) from error
+
+
+def _compare(old: Run, new: Run, gates: Sequence[Gate], suite_folder: Path | None) -> Json:
+    pairs, only_old, only_new = paired(old, new)
+    for gate in gates:
+        gate.check(old, new)
+    before, after = (read_rows(run, *_wanted(run, pairs)) for run in (old, new))
+    sides = Sides(old, new, before, after, common(before, after), pairs)
+    figures = [*metrics.figures(sides, suite_folder), *judges.figures(sides)]
+    candidates = [_candidate(pair, sides) for pair in pairs]
+    _withhold(figures, candidates)
+    _over_all(figures)
+    counts = {key: getattr(sides.common, key) for key in ("only_old", "only_new", "changed")}
+    found: Json = {
+        "version": VERSION,
+        "old": _side(old, len(before.content)),
+        "new": _side(new, len(after.content)),
+        "examples": {"common": len(sides.common.ids), **counts},
+        "candidates": candidates,
+        "only_old": only_old,
+        "only_new": only_new,
+        "configuration": configuration.of_runs(old, new),
+        "figures": figures,
+        "texts": texts(old, new, _listed(figures, pairs)),
+    }
+    found["findings"], found["warnings"] = findings(found), warnings(found)
+    found["gates"] = [decide(gate, found) for gate in gates]
+    return finite(found)
+
+
+def _wanted(run: Run, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """The compared candidates, and the opponents beside them whose answers may have changed."""
+    against = {judge["against"] for judge in run.judges.values()}
+    opponents = run.candidates if ALL in against else against & run.candidates.keys()
+    compared = sorted({pair.of(run) for pair in pairs})
+    return compared, sorted(set(opponents) - set(compared))
+
+
+def _side(run: Run, examples: int) -> Json:
+    suite = run.results["suite"]
+    return {"suite": suite["name"], "candidate": run.chosen, "examples": examples,
+            "harness": run.results["environment"].get("harness")}  # fmt: skip
+
+
+def _candidate(pair: Pair, sides: Sides) -> Json:
+    differing = configuration.of_candidates(sides.old, sides.new, pair)
+    old, new = sides.old.candidates[pair.old], sides.new.candidates[pair.new]
+    before, after = sides.old_rows.answers[pair.old], sides.new_rows.answers[pair.new]
+    return {
+        "candidate": pair.label,
+        "old": pair.old,
+        "new": pair.new,
+        "failed": {"old": old["failure"], "new": new["failure"]},
+        "seeds": {"old": old["seeds"], "new": new["seeds"]},
+        "trained": bool(old["training"] or new["training"]),
+        "only_seeds_differ": configuration.only_seeds_differ(sides.old, sides.new, differing),
+        "configuration": differing,
+        "answers_changed": differing_answers(sides.common, before, after),
+    }
+
+
+def _withhold(figures: Sequence[Json], candidates: Sequence[Json]) -> None:
+    """No verdict on one recipe by two seeds where a side has one training: nothing shows their spread."""
+    alike = {entry["candidate"] for entry in candidates if entry["only_seeds_differ"]}
+    for row in compared_rows(figures):
+        if row["candidate"] in alike and min(row["seeds"].values()) == 1 and row["verdict"] != NO_DIFFERENCE:
+            row["verdict"], row["withheld"] = NO_DIFFERENCE, "seed"
+
+
+def _over_all(figures: Sequence[Json]) -> None:
+    """`p_over_all`: corrected over every figure and candidate, for what is claimed of any of them."""
+    rows = list(compared_rows(figures))
+    for row, p_value in zip(rows, holm([row["p_value"] for row in rows]).tolist(), strict=True):
+        row["p_over_all"] = p_value
+
+
+def compared_rows(figures: Sequence[Json]) -> Iterator[Json]:
+    """The rows that could be compared."""
+    for figure in figures:
+        yield from (row for row in figure["rows"] if "value" in row)
+
+
+def _listed(figures: Sequence[Json], pairs: Sequence[Pair]) -> dict[Pair, set[str]]:
+    """Pair -> the examples that are listed of it."""
+    by_label = {pair.label: pair for pair in pairs}
+    found: dict[Pair, set[str]] = {pair: set() for pair in pairs}
+    for row in compared_rows(figures):
+        for key in ("first_won", "first_lost"):
+            found[by_label[row["candidate"]]] |= {entry["id"] for entry in row["examples"][key]}
+    return found

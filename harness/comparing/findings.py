@@ -1,0 +1,145 @@
+"""What a comparison says, in sentences: the conclusion first, then what speaks against believing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness import format as fmt
+from harness.stats.multiplicity import NO_DIFFERENCE
+
+Json = dict[str, Any]
+FEW_EXAMPLES = 30
+
+
+def findings(found: Json) -> list[str]:
+    """The conclusion, a sentence for each candidate of which something can be said."""
+    rows = [(figure, row) for figure in found["figures"] for row in figure["rows"] if "value" in row]
+    if not rows:
+        return [f"Nothing can be compared: {_why_nothing(found)}."]
+    n = fmt.counted(found["examples"]["common"], "example")
+    compared = f"{fmt.counted(len(rows), 'comparison')} on {n}"
+    by_candidate: dict[str, list[tuple[Json, Json]]] = {}
+    for figure, row in rows:
+        by_candidate.setdefault(row["candidate"], []).append((figure, row))
+    if all(row["value"] == 0 for _, row in rows):
+        changed = sum(entry["answers_changed"] for entry in found["candidates"])
+        answers = "every answer is the same" if not changed else f"though {fmt.count(changed)} answers do"
+        return [f"Nothing differs: {compared}, and {answers}." if not changed
+                else f"No figure differs, {answers}: {compared}."]  # fmt: skip
+    told = [sentence for name, mine in by_candidate.items() if (sentence := _verdict(name, mine, found))]
+    withheld = any(row["withheld"] for _, row in rows)
+    why = "what seems to differ is withheld" if withheld else "none shows a difference after correction"
+    return told or [f"Nothing can be told apart: {compared}; {why}."]
+
+
+def _verdict(name: str, mine: Sequence[tuple[Json, Json]], found: Json) -> str:
+    """`lora is better than before by gpt4 (…), and worse by chrF (…)`; empty where nothing is shown."""
+    entry = next(entry for entry in found["candidates"] if entry["candidate"] == name)
+    same = entry["old"] == entry["new"]
+    than = " than before" if same else f" than {entry['old']} (OLD)"
+    parts: list[str] = []
+    for word in ("better", "worse"):
+        if figures := [_figure(figure, row) for figure, row in mine if row["verdict"] == word]:
+            parts.append(f"{word}{'' if parts else than} by {fmt.listed(figures)}")
+    subject = entry["new"] if same else f"{entry['new']} (NEW)"
+    return f"{subject} is {', and '.join(parts)}." if parts else ""
+
+
+def _figure(figure: Json, row: Json) -> str:
+    unit, ends = figure["unit"], (row["low"], row["high"])
+    return (
+        f"{figure['label']} ({fmt.difference(row['value'], unit, *ends)}, {fmt.p_value(row['p_adjusted'])})"
+    )
+
+
+def _why_nothing(found: Json) -> str:
+    if not found["candidates"]:
+        return "no candidate is in both runs; name one of each, as OLD:lora NEW:full"
+    reasons = [figure["missing"] for figure in found["figures"] if figure["missing"]]
+    reasons += [row["missing"] for figure in found["figures"] for row in figure["rows"] if "missing" in row]
+    return reasons[0] if reasons else "the runs have no figure"
+
+
+def warnings(found: Json) -> list[str]:
+    """What to know before believing the comparison."""
+    return [*_examples(found), *_one_sided(found), *_not_compared(found), *_seeds(found), *_judges(found)]
+
+
+def _examples(found: Json) -> Iterator[str]:
+    counts = found["examples"]
+    for key, what in (
+        ("only_old", "only in OLD"),
+        ("only_new", "only in NEW"),
+        ("changed", "in both with another prompt or reference under the same id"),
+    ):
+        if counts[key]:
+            yield f"{fmt.counted(counts[key], 'example')}, {what}, not compared."
+    if 0 < counts["common"] < FEW_EXAMPLES:
+        yield (
+            f"The runs share {fmt.counted(counts['common'], 'example')}: below {FEW_EXAMPLES} intervals tend "
+            "to be too narrow, and only large differences can be seen."
+        )
+
+
+def _one_sided(found: Json) -> Iterator[str]:
+    for key, side in (("only_old", "OLD"), ("only_new", "NEW")):
+        if found[key]:
+            yield f"Only in {side}, and not compared: {fmt.listed(found[key])}."
+    for entry in found["candidates"]:
+        for side, failure in entry["failed"].items():
+            if failure:
+                yield f"{entry[side]} failed in {side.upper()}, in {failure['stage']}: {failure['message']}"
+
+
+def _not_compared(found: Json) -> Iterator[str]:
+    """What is true of several figures of a candidate is said once."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for figure in found["figures"]:
+        if figure["missing"]:
+            yield f"{figure['label']} cannot be compared: {figure['missing']}."
+        for row in figure["rows"]:
+            if "missing" in row:
+                missing.setdefault((row["candidate"], row["missing"]), []).append(figure["label"])
+            elif row.get("unread"):
+                yield f"{figure['label']} of {row['candidate']} shows nothing: {row['unread']}."
+    for (candidate, reason), labels in missing.items():
+        yield f"{fmt.listed(labels)} of {candidate} cannot be compared: {reason}."
+
+
+def _seeds(found: Json) -> Iterator[str]:
+    rows = [row for figure in found["figures"] for row in figure["rows"] if row.get("value")]
+    single = {row["candidate"] for row in rows if min(row["seeds"].values()) == 1}
+    mine = [entry for entry in found["candidates"] if entry["trained"] and entry["candidate"] in single]
+    if names := [entry["candidate"] for entry in mine if entry["only_seeds_differ"]]:
+        yield (
+            f"{fmt.listed(names)}: the same recipe with another seed, and one training on a side. How far "
+            "apart two trainings by one recipe lie cannot be told from that, so no difference is called real."
+        )
+    others = [entry for entry in mine if entry["configuration"] and not entry["only_seeds_differ"]]
+    if others:
+        yield (
+            f"{fmt.listed([entry['candidate'] for entry in others])}: trained once on a side. The difference "
+            "is between these models; another seed may change it."
+        )
+
+
+def _judges(found: Json) -> Iterator[str]:
+    said: dict[tuple[str, int], list[str]] = {}
+    for figure in found["figures"]:
+        label = figure["label"]
+        for row in figure["rows"]:
+            for opponent, count in (row.get("opponents_changed") or {}).items():
+                judges = said.setdefault((opponent, count), [])
+                judges += [] if label in judges else [label]
+            if row.get("withheld") == "position":
+                yield (
+                    f"{label} of {row['candidate']}: a judge who always prefers the same place would show as "
+                    f"large a difference, so it is {NO_DIFFERENCE}."
+                )
+    n = found["examples"]["common"]
+    for (opponent, count), judges in said.items():
+        yield (
+            f"{opponent}, an opponent before {fmt.listed(judges)}, answers {count:,} of {n:,} examples "
+            "otherwise in NEW: win rates against it differ for that reason too."
+        )

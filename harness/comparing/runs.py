@@ -1,0 +1,103 @@
+"""A run as it is named on the command line, and which of its candidates is set against which of another's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.judging.rows import quoted
+from harness.report.files import EXAMPLES, RESULTS, VERDICTS, read_results
+from harness.report.verdict_checks import members_first
+from harness.validation import suggestion
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `side` is OLD or NEW; `chosen` the candidate that was named with it, if any was."""
+
+    side: str
+    results_file: Path
+    results: Json
+    chosen: str | None = None
+
+    @property
+    def examples_file(self) -> Path:
+        return self.results_file.parent / EXAMPLES
+
+    @property
+    def verdicts_file(self) -> Path:
+        return self.results_file.parent / VERDICTS
+
+    @cached_property
+    def candidates(self) -> Mapping[str, Json]:
+        return {row["name"]: row for row in self.results["candidates"]}
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Json]:
+        return {metric["name"]: metric for metric in self.results["metrics"]}
+
+    @cached_property
+    def judges(self) -> Mapping[str, Json]:
+        return {judge["name"]: judge for judge in self.results["judges"]}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A candidate of OLD and the candidate of NEW that is set against it."""
+
+    old: str
+    new: str
+
+    @property
+    def label(self) -> str:
+        return self.new if self.old == self.new else f"{self.old} → {self.new}"
+
+    def of(self, run: Run) -> str:
+        """The name on that run's side."""
+        return self.old if run.side == "OLD" else self.new
+
+
+def open_run(side: str, spelled: str) -> Run:
+    """`FOLDER`, `FOLDER/results.json`, or either with `:candidate`; InputError where it is no such thing."""
+    path, chosen = Path(spelled), None
+    if not path.exists():
+        head, colon, tail = spelled.rpartition(":")
+        if not (colon and Path(head).exists()):
+            fix = "name a report's folder or its results.json, with :CANDIDATE if need be"
+            raise InputError("no such file or folder", where=spelled, fix=fix)
+        path, chosen = Path(head), tail
+    file = path / RESULTS if path.is_dir() else path
+    run = Run(side, file, read_results(file), chosen)
+    members_first(run.results, str(file))
+    if chosen is not None and chosen not in run.candidates:
+        raise _unknown(run, chosen)
+    return run
+
+
+def _unknown(run: Run, name: str) -> InputError:
+    what = f"{run.side} has no candidate {quoted(name)}"
+    return InputError(what, where=str(run.results_file), fix=suggestion(name, run.candidates))
+
+
+def paired(old: Run, new: Run) -> tuple[list[Pair], list[str], list[str]]:
+    """Who is set against whom, by name unless candidates were chosen, and who is in OLD or NEW alone.
+
+    One candidate that was chosen on one side stands against that of its name on the other.
+    """
+    if old.chosen is None and new.chosen is None:
+        return (
+            [Pair(name, name) for name in new.candidates if name in old.candidates],
+            [name for name in old.candidates if name not in new.candidates],
+            [name for name in new.candidates if name not in old.candidates],
+        )
+    pair = Pair(old.chosen or new.chosen or "", new.chosen or old.chosen or "")
+    for run in (old, new):
+        if pair.of(run) not in run.candidates:
+            raise _unknown(run, pair.of(run))
+    return [pair], [], []

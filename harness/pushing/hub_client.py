@@ -1,0 +1,108 @@
+"""Sends files to a model repository of the Hub, in one commit, and says in a line what went wrong.
+
+`HfApi.create_commit` and not `upload_folder`, which huggingface_hub 2 may cut into several commits. The token
+is read where huggingface_hub keeps it (HF_TOKEN, `hf auth login`) and is never shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from harness.errors import HubError, InputError
+from harness.pushing.payload import Payload
+from harness.report.text import one_line, shorten
+
+TIMEOUT_SECONDS = 120.0
+"""For a server that says nothing; huggingface_hub itself would wait for ever."""
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_MESSAGE_LIMIT = 200
+_TOKENS = "huggingface.co/settings/tokens"
+_REMEDIES = {
+    400: "what it says is wrong with the upload has to be mended",
+    401: f"the token is not known there: give a valid one in HF_TOKEN ({_TOKENS})",
+    402: "its owner has to have a plan that allows this",
+    403: f"the token may not write there: give one with the right to write ({_TOKENS}), or another owner",
+    404: "check the owner's name, and that the token may see the repository",
+    409: "somebody else changed the repository at the same time: push again",
+    412: "somebody else changed the repository at the same time: push again",
+    413: "a file is larger than the server takes",
+    429: "too many requests: wait a few minutes and push again",
+}
+
+
+def endpoint() -> str:
+    """Where the Hub is."""
+    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+
+
+def check_repo(repo: str) -> None:
+    """InputError where this cannot be a repository's name."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise InputError(
+            f"'{repo}' is no name of a repository ({one_line(str(error))})", fix=_WANTED
+        ) from None
+    if "/" not in repo:
+        raise InputError(f"'{repo}' does not say whose repository it is", fix=_WANTED)
+
+
+_WANTED = "give OWNER/NAME"
+
+
+def send(
+    payload: Payload, repo: str, *, private: bool, message: str, timeout: float = TIMEOUT_SECONDS
+) -> str:
+    """Create the repository if need be and commit the files; returns the address of the repository.
+
+    Raises InputError without a token, HubError where the Hub refuses or cannot be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_session, get_token
+
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+        raise InputError("HF_HUB_OFFLINE is set", fix="unset it to push")
+    token = get_token()
+    if not token:
+        raise InputError("no token for the Hub", fix=f"set HF_TOKEN to one that may write ({_TOKENS})")
+    get_session().timeout = timeout
+    api = HfApi(endpoint=endpoint(), token=token)
+    added = [CommitOperationAdd(path_in_repo=f.name, path_or_fileobj=f.source) for f in payload.files]
+    try:
+        created = api.create_repo(repo, repo_type="model", private=private or None, exist_ok=True)
+        api.create_commit(created.repo_id, added, commit_message=message, repo_type="model")
+    except Exception as error:  # httpx, xet and sockets each have a tree of their own
+        raise HubError(_told(error, token)) from None
+    return f"{endpoint()}/{created.repo_id}"
+
+
+def _told(error: Exception, token: str) -> str:
+    """One line: what the Hub answered, or that it did not, and what can be done about it."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    chain = list(_causes(error))
+    refused = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
+    if refused is None:
+        last = chain[-1]
+        said = f"{type(last).__name__}: {_safe(str(last), token)}"
+        fix = "check the network and HF_ENDPOINT, then push again"
+        return f"the Hub at {endpoint()} cannot be reached or broke off ({said}); {fix}"
+    status = refused.response.status_code
+    fix = _REMEDIES.get(status, "it is a fault of the server: push again later")
+    return f"the Hub at {endpoint()} answered {status}: {_safe(refused.server_message or '', token)}; {fix}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _safe(text: str, token: str) -> str:
+    """A server's words on one line, without the token that it may have been shown."""
+    return shorten(one_line(text.replace(token, "…")), _MESSAGE_LIMIT) or "no reason given"

@@ -1,0 +1,272 @@
+// Quality against cost, drawn anew for a price per hour of a device that the reader types. The chart as it came
+// carries what is needed; scale, ticks, front and labels are those of harness/report/charts, money.py and labels.py.
+(() => {
+  const pricing = document.getElementById("pricing");
+  if (!pricing) return;
+  const MOST = 100000;
+  const input = document.getElementById("price");
+  const told = document.getElementById("price-told");
+  const figure = pricing.closest("figure");
+  const initial = pricing.dataset.price ? String(Number(pricing.dataset.price)) : "";
+  const changing = ["h3", "svg", "table", "figcaption"];
+  const came = new Map(changing.map((name) => [name, figure.querySelector(name).cloneNode(true)]));
+  const data = came.get("svg").dataset;
+  const direction = Number(data.direction);
+  const [plotLeft, plotRight, plotBottom] = data.plot.split(" ").map(Number);
+  const [left, right, top, bottom] = data.frame.split(" ").map(Number);
+
+  // What was typed, or the start of a link, as a price; undefined where it is none.
+  function priceOf(text) {
+    const price = /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
+    return price > 0 && price <= MOST ? price : undefined;
+  }
+
+  function show(text) {
+    const price = priceOf(text);
+    const wrong = text !== "" && price === undefined;
+    if (wrong) {
+      input.setAttribute("aria-invalid", "true");
+      told.textContent = `“${text.slice(0, 30)}” is no price: a number above 0, at most `
+        + `${MOST.toLocaleString("en")}, as 2.50. The chart stays as it was.`;
+      return false;
+    }
+    for (const [name, original] of came) figure.querySelector(name).replaceWith(original.cloneNode(true));
+    input.removeAttribute("aria-invalid");
+    told.textContent = "";
+    if (price !== undefined && String(price) !== initial) draw(price);
+    return true;
+  }
+
+  // One drawing
+
+  function draw(price) {
+    const svg = figure.querySelector("svg");
+    const part = (name) => svg.querySelector(`[data-part="${name}"]`);
+    const points = [...svg.querySelectorAll("[data-candidate]")].map((mark) => pointOf(mark, price));
+    const drawn = points.filter((point) => point.cost !== null);
+    if (!drawn.length) return;
+    const x = costScale(drawn.map((point) => point.cost));
+    for (const point of points) {
+      if (point.cost === null) point.mark.setAttribute("display", "none");
+      else point.mark.removeAttribute("display");
+      if (point.cost === null) continue;
+      point.x = x(point.cost);
+      point.mark.setAttribute("transform", `translate(${coordinate(point.x)} 0)`);
+    }
+    const front = frontOf(drawn);
+    const steps = front.map((point) => `${coordinate(point.x)} ${coordinate(point.y)}`).join("L");
+    part("front").setAttribute("d", `M${steps}`);
+    part("ticks").replaceChildren(...ticksOf(x).flatMap(([value, text]) => tick(x(value), text)));
+    part("title").firstElementChild.textContent = "US dollars" + (x.logarithmic ? ", logarithmic" : "");
+    part("labels").replaceChildren(...labels(drawn));
+    const title = `${data.label} against cost at ${dollars(price)} per hour`;
+    figure.querySelector("h3").textContent = title;
+    svg.querySelector("title").textContent = title;
+    const words = drawn.map((point) => `${point.name}: ${point.quality} for ${dollars(point.cost)}`);
+    svg.querySelector("desc").textContent = `${words.join("; ")}.`;
+    tell(points);
+    fill(points, front);
+    const best = front.map((point) => point.name).join(", ");
+    told.textContent = `At ${dollars(price)} per hour the front is ${best}.`;
+  }
+
+  function pointOf(mark, price) {
+    const { name, label, width, height, ends, value, hours, charged } = mark.dataset;
+    const row = rows()[[...mark.parentNode.querySelectorAll("[data-candidate]")].indexOf(mark)];
+    const own = charged === undefined ? null : Number(charged);
+    const cost = hours === undefined ? own : Number(hours) * price + (own ?? 0);
+    return { mark, row, name, label, cost, y: Number(height), ends: ends.split(" ").map(Number), width: Number(width),
+      value: Number(value), quality: row.cells[1].textContent };
+  }
+
+  function rows() {
+    return [...figure.querySelector("table").tBodies[0].rows];
+  }
+
+  // The points that no other beats in both, by rising cost; equals are drawn once.
+  function frontOf(points) {
+    const front = [];
+    const sorted = [...points].sort((a, b) => a.cost - b.cost || direction * (b.value - a.value));
+    for (const point of sorted) {
+      if (!front.length || direction * point.value > direction * front.at(-1).value) front.push(point);
+    }
+    return front;
+  }
+
+  // Scale and ticks
+
+  function costScale(costs) {
+    const [low, high] = [Math.min(...costs), Math.max(...costs)];
+    const wide = low > 0 && high > 20 * low;
+    const ceiling = high * 1.12 || 1;
+    const ends = wide ? [low / 1.4, high * 1.4] : [low < ceiling / 2 ? 0 : low - (ceiling - low) / 4, ceiling];
+    const of = wide ? Math.log : (value) => value;
+    const [first, last] = ends.map(of);
+    const part = (value) => (last > first ? (of(value) - first) / (last - first) : 0.5);
+    const scale = (value) => plotLeft + part(value) * (plotRight - plotLeft);
+    return Object.assign(scale, { low: ends[0], high: ends[1], logarithmic: wide });
+  }
+
+  function ticksOf(scale) {
+    return scale.logarithmic ? powers(scale) : steps(scale);
+  }
+
+  function powers({ low, high }) {
+    let found = [];
+    for (let exponent = Math.floor(Math.log10(low)); exponent <= Math.ceil(Math.log10(high)); exponent += 1) {
+      found.push(...[1, 3].map((factor) => factor * 10 ** exponent).filter((value) => low <= value && value <= high));
+    }
+    while (found.length > 8) found = found.filter((_, index) => index % 2 === 0);
+    return found.map((value) => [value, sum(value, Math.max(0, -Math.floor(Math.log10(value) + 1e-9)))]);
+  }
+
+  function steps({ low, high }) {
+    const rough = (high - low) / 5;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].map((factor) => power * factor).find((size) => size >= rough * 0.999);
+    const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const found = [];
+    const first = Math.ceil(low / step - 1e-9) + 0; // never the other zero, which has a sign
+    for (let i = first; i <= Math.floor(high / step + 1e-9); i += 1) {
+      found.push([i * step, sum(i * step, places === 1 ? 2 : places)]);
+    }
+    return found;
+  }
+
+  function dollars(value) {
+    return sum(value, value >= 1 || value === Number(value.toFixed(2)) ? 2 : Math.max(2, 2 - Math.floor(Math.log10(value))));
+  }
+
+  function sum(value, places) {
+    const digits = value === 0 ? 0 : Math.min(places, 12);
+    return "$" + value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  }
+
+  function coordinate(value) {
+    return value.toFixed(1).replace(/\.0$/, "");
+  }
+
+  // Names: beside their points, else on a grid of lines; none covers another
+
+  function labels(points) {
+    const order = [...points].sort((a, b) => a.y - b.y || a.x - b.x);
+    const taken = [];
+    for (const point of order) {
+      const free = wanted(point).filter((one) => !taken.some((other) => overlap(one, other)));
+      const badness = free.map((one) => badnessOf(one, point, points));
+      point.place = free[badness.indexOf(Math.min(...badness))];
+      if (point.place) taken.push(point.place);
+    }
+    return points.filter((point) => point.place).flatMap(label);
+  }
+
+  function wanted({ x, y, width }) {
+    const beside = y + 4;
+    const grid = Array.from({ length: Math.floor((bottom - top) / 13) }, (_, row) => top + 10 + 13 * row);
+    grid.sort((a, b) => Math.abs(a - beside) - Math.abs(b - beside));
+    return [beside, ...grid].flatMap((line) => {
+      const led = Math.abs(line - beside) > 6.5;
+      return [
+        ...(x + 10 + width <= right ? [{ start: x + 10, end: x + 10 + width, line, toRight: true, led }] : []),
+        ...(x - 10 - width >= left ? [{ start: x - 10 - width, end: x - 10, line, toRight: false, led }] : []),
+      ];
+    });
+  }
+
+  function overlap(one, other) {
+    return Math.abs(one.line - other.line) < 13 && one.start < other.end && other.start < one.end;
+  }
+
+  // How far off, and what it would cover.
+  function badnessOf(place, mine, points) {
+    const marks = points.filter((p) => covers(place, p.x, 6, p.y - 6, p.y + 6)).length;
+    const intervals = points.filter((p) => covers(place, p.x, 1, ...p.ends)).length;
+    return Math.abs(place.line - mine.y - 4) + 60 * marks + 20 * intervals;
+  }
+
+  function covers({ start, end, line }, x, aside, from, to) {
+    return start < x + aside && x - aside < end && line - 10 < to && from < line + 3;
+  }
+
+  function label({ x, y, label: name, place }) {
+    const [edge, anchor] = place.toRight ? [place.start, "start"] : [place.end, "end"];
+    const led = place.led ? [line(x, y, edge + (place.toRight ? -3 : 3), place.line - 4, "leader")] : [];
+    return [...led, text(name, edge, place.line, anchor, "label")];
+  }
+
+  function tick(at, words) {
+    return [line(at, plotBottom, at, plotBottom + 4, "axis"), text(words, at, plotBottom + 17, "middle", "tick")];
+  }
+
+  function line(x1, y1, x2, y2, className) {
+    const [a, b, c, d] = [x1, y1, x2, y2].map(coordinate);
+    return shape("line", { x1: a, y1: b, x2: c, y2: d, class: className });
+  }
+
+  function text(words, x, y, anchor, className) {
+    const made = shape("text", { x: coordinate(x), y: coordinate(y), "text-anchor": anchor, class: className });
+    made.textContent = words;
+    return made;
+  }
+
+  function shape(name, attributes) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  }
+
+  // Words and table
+
+  function tell(points) {
+    const without = points.filter((point) => point.cost === null).map((point) => `${point.name} (no cost is known)`);
+    const omitted = [...JSON.parse(data.omitted), ...without];
+    const caption = figure.querySelector("figcaption");
+    caption.querySelector(".omitted")?.remove();
+    if (omitted.length) caption.append(element("span", "omitted", ` Not drawn: ${omitted.join("; ")}.`));
+  }
+
+  function fill(points, front) {
+    const head = figure.querySelector("thead tr");
+    let money = head.querySelector('[data-part="money"]');
+    if (!money) {
+      money = element("th", "number", "US dollars");
+      money.scope = "col";
+      money.dataset.part = "money";
+      head.append(money);
+    }
+    for (const { row, cost, value } of points) {
+      const on = front.some((other) => other.cost === cost && other.value === value);
+      row.querySelector('[data-part="front"]').textContent = cost === null ? "–" : on ? "yes" : "no";
+      const cell = element("td", cost === null ? "missing" : "number", cost === null ? "–" : dollars(cost));
+      cell.dataset.part = "money";
+      if (cost !== null) cell.dataset.value = String(cost);
+      row.querySelector('[data-part="money"]')?.remove();
+      row.append(cell);
+    }
+  }
+
+  // Reader and link
+
+  function typed() {
+    const text = input.value.trim();
+    if (!show(text)) return;
+    const price = text === "" ? "" : String(priceOf(text));
+    view.set({ price: price === initial ? null : price }, "charts");
+  }
+
+  // Whoever has typed "0." has not finished.
+  input.addEventListener("input", () => /^0*\.?0*$/.test(input.value.trim()) && input.value.trim() || typed());
+  input.addEventListener("change", typed);
+
+  function follow() {
+    const linked = view.get("price");
+    const isPrice = linked === "" || priceOf(linked) !== undefined;
+    show(isPrice ? linked : "");
+    input.value = isPrice && linked || initial;
+    if (!isPrice) show(linked);
+  }
+
+  pricing.hidden = false;
+  view.onChange(follow);
+  follow();
+})();

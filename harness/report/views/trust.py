@@ -1,0 +1,128 @@
+"""Can a judge be believed? A word, the reasons for it in half a line, and the figures behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness import format as fmt
+from harness.judging.findings import CONSISTENCY_LIMIT
+from harness.report.views.agreement import people_rows
+from harness.stats.multiplicity import ALPHA
+from harness.stats.rates import EVEN
+
+Json = Mapping[str, Any]
+NONE = "–"
+REFUSED, CAREFUL, STEADY, OTHER = "refused", "careful", "steady", "other"
+"""How a word is meant: not to be believed, something speaks against it, nothing does, no matter of belief."""
+
+
+def verdict_on(judge: Json, results: Json) -> dict[str, Any]:
+    """`tone`, `word` and `line`: what a sceptic has to know of a judge first."""
+    tone, word = _word(judge)
+    facts = "; ".join(_facts(judge, results))
+    return {"tone": tone, "word": word, "line": facts and facts[0].upper() + facts[1:] + "."}
+
+
+def _word(judge: Json) -> tuple[str, str]:
+    analysis = judge["analysis"]
+    if analysis is None:
+        return OTHER, "no verdict"
+    if analysis["refused"]:
+        return REFUSED, "not believed"
+    if judge["warnings"]:
+        return CAREFUL, "read with care"
+    own = {"people": "people", "likeness": "no judge of quality", "length": "a canary"}
+    if judge["verdicts_of"] in own:
+        return OTHER, own[judge["verdicts_of"]]
+    if analysis["swaps"]["consistency"] is None and not judge["symmetric"]:
+        return CAREFUL, "not tested"
+    if _leans(judge):
+        return OTHER, "leaning" if judge["symmetric"] else "steady, leaning"
+    return (STEADY, "no warning") if judge["symmetric"] else (STEADY, "steady")
+
+
+def _leans(judge: Json) -> bool:
+    """Whether a place or a length is shown to move it, or a control went wrong: too little for a warning."""
+    return any(
+        (*_place(judge["analysis"]["swaps"]), *_length(judge), *_controls(judge["analysis"]["controls"]))
+    )
+
+
+def _facts(judge: Json, results: Json) -> Iterator[str]:
+    analysis = judge["analysis"]
+    if analysis is None:
+        yield "nothing is known of it"
+        return
+    yield from _kind(judge)
+    refused = bool(analysis["refused"])
+    if refused:
+        yield _unread(analysis)
+    yield from _order(judge)
+    if analysis["unparsed"] and not refused:
+        yield _unread(analysis)
+    yield from _length(judge)
+    yield from _controls(analysis["controls"])
+    for row in people_rows(judge["name"], results):
+        yield f"says what people said on {fmt.share(row['same'])} of {fmt.counted(row['n'], 'pair')}"
+
+
+def _unread(analysis: Json) -> str:
+    share, total = fmt.share(analysis["unparsed"]), fmt.count(analysis["judgments"])
+    return f"{share} of its {total} verdicts could not be read"
+
+
+def _kind(judge: Json) -> Iterator[str]:
+    kinds = {
+        "people": "what people said",
+        "likeness": "measures likeness to the reference answer, not quality",
+        "length": "counts words and nothing else",
+    }
+    if judge["verdicts_of"] in kinds:
+        yield kinds[judge["verdicts_of"]]
+    if judge["analysis"]["ties"] == 1:
+        yield "calls every pair a tie, and so says nothing"
+
+
+def _order(judge: Json) -> Iterator[str]:
+    swaps = judge["analysis"]["swaps"]
+    if judge["symmetric"]:
+        if judge["verdicts_of"] is None:
+            yield "the order of the answers means nothing to it"
+    elif swaps["consistency"] is None:
+        yield "asked in one order only: what it likes cannot be told from where that stood"
+    else:
+        same, pairs = fmt.share(swaps["consistency"]), fmt.counted(swaps["pairs"], "pair")
+        moved = swaps["consistency"] < CONSISTENCY_LIMIT
+        yield (
+            f"moved by the order: only {same} of {pairs} alike in both"
+            if moved
+            else f"{same} of {pairs} alike in both orders"
+        )
+        yield from _place(swaps)
+
+
+def _place(swaps: Json) -> Iterator[str]:
+    if _shown(swaps["position_p_value"]):
+        side = "first" if swaps["flips_to_first"] > swaps["flips_to_second"] else "second"
+        yield f"leans to whatever stands {side}"
+
+
+def _length(judge: Json) -> Iterator[str]:
+    length = judge["analysis"]["length"]
+    if length and judge["verdicts_of"] != "length" and _shown(length["p_value"]):
+        way = "longer" if length["longer_wins"] > EVEN else "shorter"
+        yield f"prefers {way} answers: the longer one wins {fmt.share(length['longer_wins'])}"
+
+
+def _controls(controls: Json) -> Iterator[str]:
+    identical, repeats = controls["identical"], controls["repeats"]
+    if wrong := identical["n"] - identical["ties"]:
+        yield f"no tie on {fmt.count(wrong)} of {fmt.count(identical['n'])} identical pairs"
+    if repeats["changed"]:
+        told = repeats["same"] + repeats["changed"]
+        yield f"changed its mind on {fmt.count(repeats['changed'])} of {fmt.count(told)} repeats"
+
+
+def _shown(p_value: float | None) -> bool:
+    return p_value is not None and p_value < ALPHA

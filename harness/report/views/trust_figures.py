@@ -1,0 +1,125 @@
+"""The figures behind the word on a judge, each with its name, a note and, where it says more, a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness import format as fmt
+from harness.report.views import bars
+from harness.report.views.agreement import with_people
+from harness.report.views.trust import NONE
+
+Json = Mapping[str, Any]
+ORDERS = (
+    ("consistency", "alike"),
+    ("win_tie", "half"),
+    ("flips_to_first", "to-first"),
+    ("flips_to_second", "to-second"),
+)
+"""What can become of a pair when the order is swapped, all of them a whole, and the class of its part."""
+
+
+def glance(judge: Json, results: Json) -> dict[str, Any]:
+    """The figures by which judges are set side by side, as text; a dash where one is not known."""
+    analysis = judge["analysis"] or {"swaps": {}, "unparsed": None, "length": None}
+    consistency, longer = analysis["swaps"].get("consistency"), analysis["length"] or {}
+    return {
+        "consistency": _known(fmt.share, consistency),
+        "consistency_bar": bars.share(consistency),
+        "unparsed": _known(fmt.share, analysis["unparsed"]),
+        "unparsed_bar": bars.share(analysis["unparsed"]),
+        "longer": _known(fmt.share, longer.get("longer_wins")),
+        "longer_bar": _interval(longer),
+        "people": with_people(judge["name"], results),
+    }
+
+
+def figures(judge: Json, results: Json) -> list[dict[str, Any]]:
+    """{"name", "value", "notes", "bar"} of all there is to know of a judge, what decides first."""
+    analysis = judge["analysis"]
+    found = [*_of_verdicts(judge, analysis)] if analysis else []
+    found += [
+        _figure("agrees with people", row["same"], row["note"], bar=row["bar"])
+        for row in with_people(judge["name"], results)
+    ]
+    return [*found, *_receipt(judge["receipt"])]
+
+
+def _of_verdicts(judge: Json, analysis: Json) -> Iterator[dict[str, Any]]:
+    swaps, faults = analysis["swaps"], judge["receipt"]["faults"]
+    if swaps["consistency"] is not None:
+        yield _figure(
+            "consistency",
+            fmt.share(swaps["consistency"]),
+            f"of {fmt.counted(swaps['pairs'], 'pair')} read in both orders",
+            f"kappa of the orders {_known(_two, swaps['kappa'])}",
+            bar=bars.parts([(swaps[key] or 0.0, class_) for key, class_ in ORDERS]),
+        )
+        yield _figure(
+            "flips",
+            f"{fmt.share(swaps['flips_to_first'])} to first, {fmt.share(swaps['flips_to_second'])} to second",
+            fmt.p_value(swaps["position_p_value"]).replace("p ", "p of the place ", 1),
+            f"win and tie {fmt.share(swaps['win_tie'])}",
+        )
+    kinds = ", ".join(f"{fmt.count(n)} {fault.replace('_', ' ')}" for fault, n in faults.items())
+    asked = (
+        f"of {fmt.counted(analysis['judgments'], 'verdict')} on {fmt.counted(analysis['prompts'], 'prompt')}"
+    )
+    bar = bars.share(analysis["unparsed"])
+    yield _figure("unparsed", _known(fmt.share, analysis["unparsed"]), asked, kinds, bar=bar)
+    if length := analysis["length"]:
+        span = fmt.interval(length["longer_wins"], length["low"], length["high"], "%")
+        notes = (f"95% interval {span}" if span else "", fmt.p_value(length["p_value"]))
+        yield _figure("longer wins", fmt.share(length["longer_wins"]), *notes, bar=_interval(length))
+    yield from _controls(analysis["controls"])
+    if analysis["identical"]["pairs"]:
+        pairs, total = (fmt.count(analysis["identical"][key]) for key in ("pairs", "of"))
+        yield _figure("identical answers", f"{pairs} of {total} pairs", "a tie, nobody asked")
+
+
+def _controls(controls: Json) -> Iterator[dict[str, Any]]:
+    """Control pairs; one figure that says so where the suite asked for none."""
+    identical, repeats = controls["identical"], controls["repeats"]
+    told = repeats["same"] + repeats["changed"]
+    if identical["n"]:
+        value = f"{fmt.count(identical['ties'])} of {fmt.count(identical['n'])} identical tied"
+        first, second = (fmt.count(identical[side]) for side in ("to_first", "to_second"))
+        wrong = identical["to_first"] or identical["to_second"]
+        notes = f"preferred the first of {first}, the second of {second}" if wrong else ""
+        unread = f"{fmt.count(identical['unparsed'])} unparsed" if identical["unparsed"] else ""
+        bar = bars.share(identical["ties"] / identical["n"])
+        yield _figure("controls", value, notes, unread, bar=bar)
+    if repeats["n"]:
+        value = f"{fmt.count(repeats['same'])} of {fmt.count(told)} repeats alike"
+        bar = bars.share(repeats["same"] / told if told else None)
+        yield _figure("controls", value, bar=bar)
+    if not identical["n"] and not repeats["n"]:
+        yield _figure("controls", "none asked for")
+
+
+def _receipt(receipt: Json) -> Iterator[dict[str, Any]]:
+    """What the verdicts took; a judge that is no language model has no tokens."""
+    sent, received = receipt["prompt_tokens"], receipt["completion_tokens"]
+    yield _figure(
+        "cost",
+        "unknown" if receipt["cost_usd"] is None else fmt.dollars(receipt["cost_usd"]),
+        f"tokens {fmt.count(sent)} + {fmt.count(received)}" if sent or received else "",
+        f"asked {fmt.count(receipt['asked'])}, cached {fmt.count(receipt['from_cache'])}",
+    )
+
+
+def _figure(name: str, value: str, *notes: str, bar: Any = "") -> dict[str, Any]:
+    return {"name": name, "value": value, "notes": [note for note in notes if note], "bar": bar}
+
+
+def _interval(length: Json) -> Any:
+    return bars.interval(length.get("longer_wins"), length.get("low"), length.get("high"))
+
+
+def _two(value: float) -> str:
+    return fmt.fixed(value, 2)
+
+
+def _known(show: Any, value: float | None) -> str:
+    return NONE if value is None else str(show(value))

@@ -1,0 +1,105 @@
+"""Links into the examples: each leads to the view it was taken from, and a broken one to a right page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import Reader, sync_api
+from example_pages import check, count, numbers, wait_for_hash
+from report_inputs import make_report_input
+
+from harness.report import render
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(make_report_input(tmp_path_factory.mktemp("page")))
+
+
+@pytest.fixture
+def reader(browser: Any) -> Iterator[Reader]:
+    made = Reader(browser)
+    yield made
+    assert made.complaints == []
+    made.context.close()
+
+
+def test_a_link_reproduces_the_view(browser: Any, reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.locator("[name=a]").select_option(label="full")
+    page.locator("[name=b]").select_option(label="last2")
+    page.locator("[name=order]").select_option(label="largest difference in BLEU")
+    page.locator("[name=diff]").select_option(label="each against the reference")
+    check(page, "differ")
+    page.locator(".pager button[data-step='1']").first.click()
+    wait_for_hash(page, "page=2")
+    fragment = page.evaluate("location.hash")
+    shown = page.locator("#list").inner_html()
+    other = Reader(browser)
+    linked = other.open(index, fragment)
+    assert linked.locator("#list").inner_html() == shown
+    for name in ("a", "b", "order", "diff"):
+        assert linked.locator(f"[name={name}]").input_value() == page.locator(f"[name={name}]").input_value()
+    assert linked.locator("[value=differ]").is_checked()
+    assert linked.locator(".side h4").first.inner_text() == "full"
+    assert linked.evaluate("window.scrollY") > 0
+    other.context.close()
+
+
+def test_a_permalink_leads_to_one_example_of_the_view(browser: Any, reader: Reader, index: Path) -> None:
+    page = reader.open(index, "#examples?order=bleu&show=differ&page=2")
+    wanted = numbers(page)[7]
+    link = page.locator(".permalink").nth(7)
+    link.click()
+    wait_for_hash(page, "example=")
+    linked = page.locator(".example.linked")
+    assert linked.locator(".permalink").inner_text() == f"#{wanted}"
+    assert linked.evaluate("one => one === document.activeElement")
+    fragment = page.evaluate("location.hash")
+    other = Reader(browser)
+    elsewhere = other.open(index, fragment)
+    elsewhere.wait_for_load_state("load")
+    assert elsewhere.locator(".example.linked .permalink").inner_text() == f"#{wanted}"
+    assert numbers(elsewhere) == numbers(page)
+    assert -1 < elsewhere.locator(".example.linked").evaluate("one => one.getBoundingClientRect().top") < 60
+    other.context.close()
+    page.locator(".pager button[data-step='1']").first.click()
+    assert page.locator(".example.linked").count() == 0
+    assert "example=" not in page.evaluate("location.hash")
+
+
+def test_going_back_leaves_the_linked_example(reader: Reader, index: Path) -> None:
+    page = reader.open(index)
+    page.locator(".permalink").nth(7).click()
+    sync_api.expect(page.locator(".example.linked")).to_have_count(1)
+    page.go_back()
+    sync_api.expect(page.locator(".example.linked")).to_have_count(0)
+    assert count(page) == "1–50 of 120"
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "#examples?a=nobody&b=<img>&show=x,__proto__&order=99&page=-3&diff=7",
+        "#examples?page=1e9",
+        "#examples?example=nothing",
+        "#x",
+        "#examples?a=%F0%28&find=",
+    ],
+)
+def test_a_wrong_link_shows_a_right_page(reader: Reader, index: Path, fragment: str) -> None:
+    page = reader.open(index, fragment)
+    assert page.locator(".example").count() in (20, 50)
+    lost = "the example of the link is not among them" in count(page)
+    assert lost == ("example=" in fragment)
+
+
+def test_another_section_leaves_the_list_as_it_is(reader: Reader, index: Path) -> None:
+    page = reader.open(index, "#examples?show=flips")
+    page.locator(".example").first.evaluate("one => { one.dataset.kept = 'yes'; }")
+    page.locator("nav a[href='#judges']").click()
+    wait_for_hash(page, "#judges?show=flips")
+    assert page.locator(".example[data-kept]").count() == 1

@@ -1,0 +1,568 @@
+"""What a report leaves for other programs: read by those programs, whole or not there, nothing private."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_inputs import make_report_input
+
+from harness.errors import InputError
+from harness.publish import publish
+from harness.report import render
+from harness.report.outputs import parquet
+from harness.report.outputs.card_figures import figures
+from harness.report.outputs.model_card import has_card, model_card
+from harness.report.outputs.names import folder_names
+from harness.report.outputs.standard_errors import StandardError
+
+Json = dict[str, Any]
+HOSTILE = (
+    "../../outside", "/etc/passwd", "a: b\n---\n# x", "<script>alert(1)</script>", "x|y`z` [l](http://e)",
+    "nul\x00\x1b[31m", "con", "lone \ud800", "'quoted\"", "- item", "",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_report_input(tmp_path_factory.mktemp("report"), examples=24)
+    render(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Json:
+    return read(folder / "results.json")
+
+
+@pytest.fixture(scope="module")
+def entries(folder: Path) -> list[Json]:
+    return [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+
+
+def read(path: Path) -> Json:
+    loaded: Json = json.loads(path.read_text())
+    return loaded
+
+
+def made(folder: Path, change: Callable[[Json, list[Json]], None], examples: int = 6) -> Path:
+    """A report of inputs that `change` has changed in place."""
+    make_report_input(folder, examples=examples)
+    results = read(folder / "results.json")
+    entries = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    change(results, entries)
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "examples.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    render(folder)
+    return folder
+
+
+def rename(names: dict[str, str]) -> Callable[[Json, list[Json]], None]:
+    def change(results: Json, entries: list[Json]) -> None:
+        for candidate in results["candidates"]:
+            candidate["name"] = names.get(candidate["name"], candidate["name"])
+        for entry in entries:
+            entry["answers"] = {names.get(name, name): answer for name, answer in entry["answers"].items()}
+            entry["verdicts"] = {}
+
+    return change
+
+
+# examples.parquet
+
+
+def test_pandas_reads_every_answer_as_a_row(folder: Path, results: Json, entries: list[Json]) -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(folder / "examples.parquet")
+    told = {(row.example_id, row.candidate): row for row in frame.itertuples()}
+    assert len(told) == len(frame) == sum(len(entry["answers"]) for entry in entries)
+    for entry in entries:
+        for name, answer in entry["answers"].items():
+            row = told[entry["id"], name]
+            assert [dict(message) for message in row.prompt] == entry["prompt"]
+            assert row.reference == entry["reference"]
+            assert (None if pd.isna(row.answer) else row.answer) == answer["text"]
+            assert (None if pd.isna(row.error) else row.error) == answer["error"]
+            assert row.tokens == answer["tokens"]
+            for metric in results["metrics"]:
+                value, expected = (
+                    getattr(row, f"score_{metric['name']}"),
+                    answer["scores"].get(metric["name"]),
+                )
+                assert math.isnan(value) if expected is None else value == expected
+
+
+def test_datasets_reads_it_too(folder: Path, tmp_path: Path, entries: list[Json]) -> None:
+    from datasets import load_dataset
+
+    path = str(folder / "examples.parquet")
+    loaded = load_dataset("parquet", data_files=path, split="train", cache_dir=str(tmp_path))
+    assert len(loaded) == sum(len(entry["answers"]) for entry in entries)
+    assert loaded[0]["prompt"] == entries[0]["prompt"]
+    assert set(loaded.features["verdicts"].feature) == {
+        "judge", "opponent", "candidate_first", "outcome", "reason",
+    }  # fmt: skip
+
+
+def test_verdicts_stand_as_their_candidate_sees_them(folder: Path, entries: list[Json]) -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(folder / "examples.parquet").set_index(["example_id", "candidate"])
+    count = 0
+    for entry in entries:
+        for judge, by_candidate in entry["verdicts"].items():
+            for name, verdicts in by_candidate.items():
+                mine = [v for v in frame.loc[(entry["id"], name), "verdicts"] if v["judge"] == judge]
+                for verdict in verdicts:
+                    won = {"first": verdict["candidate_first"], "second": not verdict["candidate_first"]}
+                    outcome = {True: "win", False: "loss"}.get(won.get(verdict["choice"]), verdict["choice"])  # type: ignore[arg-type]
+                    key = (verdict["opponent"], verdict["candidate_first"], outcome, verdict["reason"])
+                    shown = [(v["opponent"], v["candidate_first"], v["outcome"], v["reason"]) for v in mine]
+                    assert key in shown
+                    count += 1
+    everyone = [v for verdicts in frame["verdicts"] for v in verdicts]
+    fixed = [v for v in everyone if v["judge"] != "local"]
+    robin = [v for v in everyone if v["judge"] == "local"]
+    listed = sum(len(v) for e in entries for v in e["verdicts"]["local"].values())
+    assert len(robin) == 2 * listed > 0  # with both whom they are about
+    assert sum(v["outcome"] == "win" for v in robin) == sum(v["outcome"] == "loss" for v in robin) > 0
+    assert len(fixed) + listed == count
+
+
+def test_text_that_utf8_cannot_hold_breaks_nothing(tmp_path: Path) -> None:
+    import pandas as pd
+
+    odd = "half \ud83d, nul \x00, whole \U0001f600, \u202e"
+
+    def change(results: Json, entries: list[Json]) -> None:
+        entries[0] |= {"id": odd, "reference": odd, "prompt": [{"role": "user", "content": odd}]}
+        for answer in entries[0]["answers"].values():
+            answer |= {"text": odd, "error": odd, "finish_reason": odd}
+        for by_candidate in entries[0]["verdicts"].values():
+            for verdicts in by_candidate.values():
+                for verdict in verdicts:
+                    verdict["reason"] = odd
+        results["suite"]["name"] = odd
+        results["metrics"][0]["signature"] = odd
+
+    made(tmp_path, change)
+    frame = pd.read_parquet(tmp_path / "examples.parquet")
+    kept = odd.replace("\ud83d", "\ufffd")
+    first = frame.iloc[0]
+    assert [first.example_id, first.reference, first.answer, first.error] == [kept] * 4
+    assert first.prompt[0]["content"] == kept
+    assert {v["reason"] for v in frame.iloc[1].verdicts} == {kept}
+    assert frame.iloc[-1].reference
+    for path in (tmp_path / "lm-eval").rglob("*.json*"):
+        for line in path.read_bytes().decode("utf-8").splitlines() if path.suffix == ".jsonl" else ():
+            json.loads(line)
+
+
+def test_what_is_no_row_is_said_and_leaves_the_folder_as_it_was(folder: Path, tmp_path: Path) -> None:
+    made(tmp_path, lambda *_: None)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def change(_: Json, entries: list[Json]) -> None:
+        entries[-1]["answers"]["base"]["tokens"] = "many"
+
+    with pytest.raises(InputError, match=r"cannot be written as a row of examples\.parquet"):
+        made(tmp_path, change)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    changed = {path.name for path in before if before[path] != after[path]}
+    assert after.keys() == before.keys()
+    assert changed == {"examples.jsonl"}
+
+
+def test_rows_are_written_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(parquet, "ROWS", 12)
+    made(tmp_path, lambda *_: None, examples=9)
+    found = pq.ParquetFile(tmp_path / "examples.parquet")
+    sizes = [found.metadata.row_group(i).num_rows for i in range(found.metadata.num_row_groups)]
+    assert sizes == [12, 12, 12, 12, 6]
+    monkeypatch.setattr(parquet, "CHARACTERS", 1)
+    made(tmp_path, lambda *_: None, examples=9)
+    assert pq.ParquetFile(tmp_path / "examples.parquet").metadata.num_row_groups == 9
+
+
+def test_no_examples_are_an_empty_table(tmp_path: Path) -> None:
+    import pandas as pd
+
+    make_report_input(tmp_path, examples=3)
+    (tmp_path / "examples.jsonl").unlink()
+    render(tmp_path)
+    frame = pd.read_parquet(tmp_path / "examples.parquet")
+    assert len(frame) == 0
+    assert "score_chrf" in frame.columns
+
+
+def test_its_columns_are_documented(folder: Path, repo: Path) -> None:
+    import pandas as pd
+
+    guide = (repo / "reports" / "README.md").read_text(encoding="utf-8")
+    columns = pd.read_parquet(folder / "examples.parquet").columns
+    named = {column if not column.startswith("score_") else "score_<metric>" for column in columns}
+    assert [name for name in sorted(named) if f"`{name}`" not in guide] == []
+    lines = csv.reader(io.StringIO((folder / "leaderboard.csv").read_text()))
+    assert [name for name in next(lines) if not re.search(rf"\b{name}\b", guide)] == []
+
+
+# lm-eval
+
+
+def lm_eval_files(folder: Path, name: str) -> tuple[Json, list[Json]]:
+    """Results and samples, found as lm-eval's readers find them (lm_eval/utils.py)."""
+    paths = [path.as_posix() for path in (folder / "lm-eval" / name).iterdir()]
+    (found,) = [path for path in paths if "/results_" in path and ".json" in path]
+    (samples,) = [path for path in paths if "/samples_" in path and ".json" in path]
+    file = Path(samples).name
+    results = read(Path(found))
+    assert [file[file.find("_") + 1 : file.rfind("_")]] == list(results["results"])
+    return results, [json.loads(line) for line in Path(samples).read_text().splitlines()]
+
+
+def test_lm_eval_results_are_the_board_s(folder: Path, results: Json) -> None:
+    for candidate in results["candidates"]:
+        if candidate["status"] != "ok":
+            assert not (folder / "lm-eval" / candidate["name"]).exists()
+            continue
+        found, _ = lm_eval_files(folder, candidate["name"])
+        (task,) = found["results"]
+        for metric in results["metrics"]:
+            score = candidate["scores"][metric["name"]]
+            key = f"{metric['name']},none"
+            assert found["results"][task].get(key) == score.get("value")
+            if "value" in score:
+                assert found["results"][task]["sample_count"][key] == score["n"]
+                assert found["higher_is_better"][task][metric["name"]] is metric["higher_is_better"]
+        assert found["n-samples"][task]["original"] == results["data"]["rows"]["eval"]
+        assert found["model_name"] == candidate["name"]
+        assert not {"date", "lm_eval_version", "git_hash"} & found.keys()
+
+
+def test_lm_eval_samples_are_the_answers(folder: Path, results: Json, entries: list[Json]) -> None:
+    def sha(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    name = results["candidates"][1]["name"]
+    found, samples = lm_eval_files(folder, name)
+    answered = [(i, entry) for i, entry in enumerate(entries) if entry["answers"][name]["text"] is not None]
+    assert len(answered) == len(entries) - 1
+    (task,) = found["results"]
+    assert found["n-samples"][task]["effective"] == found["results"][task]["sample_len"] == len(samples)
+    hashes = ""
+    for sample, (number, entry) in zip(samples, answered, strict=True):
+        answer = entry["answers"][name]
+        assert sample["doc_id"] == number
+        assert sample["target"] == entry["reference"]
+        assert sample["resps"] == [[answer["text"]]]
+        assert sample["filtered_resps"] == [answer["text"]]
+        assert json.loads(sample["arguments"]["gen_args_0"]["arg_0"]) == entry["prompt"]
+        assert sample["filter"] == "none"
+        for metric, value in answer["scores"].items():
+            if metric == "bits_per_byte":  # lm-eval's readers take it apart
+                pair = answer["statistics"][metric][0]
+                assert sample[metric] == ([-pair[0], pair[1]] if pair else [None, None])
+            else:
+                assert sample[metric] == value
+            assert (metric in sample["metrics"]) == (value is not None)
+        assert sample["doc_hash"] == sha(json.dumps(sample["doc"], indent=2, ensure_ascii=False))
+        assert sample["prompt_hash"] == sha(sample["arguments"]["gen_args_0"]["arg_0"])
+        assert sample["target_hash"] == sha(sample["target"])
+        hashes += sample["doc_hash"] + sample["prompt_hash"] + sample["target_hash"]
+    assert found["task_hashes"] == {task: sha(hashes)}
+
+
+def test_datasets_reads_the_samples(folder: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    (path,) = (folder / "lm-eval" / "full").glob("samples_*.jsonl")
+    loaded = load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path))
+    assert loaded[0]["filtered_resps"] == [json.loads(path.read_text().splitlines()[0])["filtered_resps"][0]]
+
+
+def error_of(pairs: np.ndarray[Any, Any], value: float, values: list[float], **how: Any) -> float | None:
+    error = StandardError({"value": value, "n": len(pairs)}, several_seeds=how.get("several_seeds", False))
+    for pair, each in zip(pairs.tolist(), values, strict=True):
+        error.add(each, [pair])
+    return error.value()
+
+
+def test_standard_errors_are_those_of_a_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    tokens = rng.integers(5, 40, size=400).astype(float)
+    pairs = np.column_stack([tokens * rng.gamma(8, 0.2, size=400), tokens])
+    drawn = pairs[rng.integers(0, 400, size=(4000, 400))].sum(axis=1)
+    ratios, own = drawn[:, 0] / drawn[:, 1], pairs[:, 0] / pairs[:, 1]
+    ratio = pairs[:, 0].sum() / pairs[:, 1].sum()
+    for shape in (lambda r: r, np.exp, lambda r: r / math.log(2)):
+        found = error_of(pairs, float(shape(ratio)), shape(own).tolist())
+        assert found == pytest.approx(shape(ratios).std(), rel=0.06)
+    values = [float(v) for v in rng.random(400) < 0.3]
+    share = float(np.mean(values))
+    expected = math.sqrt(share * (1 - share) / 399)  # lm-eval's mean_stderr
+    assert error_of(np.full((400, 2), np.nan), share, values) == pytest.approx(expected)
+
+
+def test_where_there_is_no_standard_error_none_is_given() -> None:
+    rng = np.random.default_rng(3)
+    pairs = rng.random((50, 2))
+    ratio = float(pairs[:, 0].sum() / pairs[:, 1].sum())
+    values = (pairs[:, 0] / pairs[:, 1]).tolist()
+    assert error_of(pairs, ratio, values) is not None
+    assert error_of(pairs, ratio * 1.01, values) is None  # made otherwise, as BLEU is
+    assert error_of(pairs, ratio, values, several_seeds=True) is None
+    short = StandardError({"value": ratio, "n": 51}, several_seeds=False)  # one example is not told of
+    for pair in pairs.tolist():
+        short.add(None, [pair])
+    assert short.value() is None
+
+
+# Model cards
+
+
+def cards(folder: Path) -> dict[str, str]:
+    return {path.parent.name: path.read_text() for path in sorted((folder / "cards").glob("*/README.md"))}
+
+
+def test_only_what_was_trained_has_a_card(folder: Path, results: Json) -> None:
+    trained = {c["name"] for c in results["candidates"] if c["training"] and c["status"] == "ok"}
+    assert cards(folder).keys() == trained
+    assert "base" not in trained
+    assert "lora-wrong" not in trained
+
+
+def test_the_head_survives_the_hub_s_own_reader(folder: Path, results: Json) -> None:
+    from huggingface_hub import EvalResult, ModelCard
+    from huggingface_hub.repocard_data import model_index_to_eval_results
+
+    for candidate in results["candidates"]:
+        if not has_card(candidate):
+            continue
+        text = cards(folder)[candidate["name"]]
+        card = ModelCard(text)
+        found = card.data.eval_results
+        assert found
+        assert all(isinstance(result, EvalResult) for result in found)
+        told = {result.metric_type: result.metric_value for result in found}
+        assert told == {key: value for key, _, value in figures(results, candidate)}
+        scores = {name: s["value"] for name, s in candidate["scores"].items() if "value" in s}
+        assert scores.items() <= told.items()
+        name, again = model_index_to_eval_results(card.data.to_dict()["model-index"])
+        assert (name, again) == (candidate["name"], found)
+        adapter = candidate["method"] in ("lora", "qlora")
+        assert card.data.library_name == ("peft" if adapter else "transformers")
+        assert {"sft-harness", "sft", candidate["method"]} <= set(card.data.tags)
+        assert card.data.license is None
+        assert card.data.base_model is None  # a folder, not the Hub's
+
+
+def test_datasets_and_bases_of_the_hub_are_named(results: Json) -> None:
+    from huggingface_hub import ModelCard
+
+    from harness.report.outputs.model_card import Base
+
+    changed = json.loads(json.dumps(results))
+    changed["data"]["sources"].append({**changed["data"]["sources"][0], "path": "tatsu-lab/alpaca"})
+    base = Base("org/base-1b", "org/base-1b", "main")
+    data = ModelCard(model_card(changed, changed["candidates"][2], base=base)).data
+    assert data.datasets == ["tatsu-lab/alpaca"]
+    assert data.base_model == "org/base-1b"
+    assert data.base_model_relation == "adapter"
+    pinned = {**changed["candidates"][3], "model": "org/base-1b", "model_revision": "ab" * 20}
+    data = ModelCard(model_card(changed, pinned)).data
+    assert (data.base_model, data.base_model_relation) == ("org/base-1b", "finetune")
+
+
+def test_a_card_says_how_it_was_trained_and_what_speaks_against_it(folder: Path, results: Json) -> None:
+    from harness.report.text import markdown
+
+    by_name = {candidate["name"]: candidate for candidate in results["candidates"]}
+    text = cards(folder)["last2"]
+    for warning in (*results["warnings"], *by_name["last2"]["warnings"], *by_name["last2"]["judge_warnings"]):
+        assert f"- {markdown(warning)}\n" in text
+    assert by_name["last2"]["warnings"]
+    assert "| exact match ↑ | missing: ValueError" in text
+    assert "836 used (0 dropped, 2 truncated)" in text
+    assert "Trained with one seed" in text
+    assert "sft-harness" in text
+
+
+def test_several_seeds_are_named_and_whose_the_weights_are(results: Json) -> None:
+    changed = json.loads(json.dumps(results["candidates"][2]))
+    one = changed["training"]["per_seed"][0]
+    changed["training"]["per_seed"] = [{**one, "seed": seed} for seed in (4, 5, 6)]
+    assert "4, 5 and 6; the weights are those of seed 5" in model_card(results, changed, seed=5)
+    assert "the weights are those of seed 4" in model_card(results, changed)
+
+
+@pytest.mark.parametrize("template", ["chat", "alpaca", "plain", "jinja"])
+@pytest.mark.parametrize("method", ["lora", "qlora", "full", "prompt_tuning"])
+def test_the_code_is_python_for_every_method_and_template(results: Json, template: str, method: str) -> None:
+    changed = json.loads(json.dumps(results["candidates"][2]))
+    changed |= {"method": method}
+    changed["recipe"]["prompting"] |= {"template": template, "source": "{{ '```' }}\n\"'\\"}
+    changed["recipe"]["method"] = {"quantization": {"load_in_4bit": True}} if method == "qlora" else {}
+    text = model_card(results, changed)
+    code = text.split("```python\n")[1]
+    assert code.endswith("\n```\n")
+    compile(code.removesuffix("```\n"), "card", "exec")
+    assert ("PeftModel" in code) == (method != "full")
+    assert ("BitsAndBytesConfig(load_in_4bit=True)" in code) == (method == "qlora")
+
+
+# Hostile names, folders, and what is private
+
+
+def test_names_become_folders_of_their_own() -> None:
+    names = [*HOSTILE, "lora", "LoRA", "lora.", "a" * 300, "ä", "ö", "lora-r16"]
+    folders = folder_names(names)
+    assert folders["lora-r16"] == "lora-r16"
+    assert len({folder.casefold() for folder in folders.values()}) == len(set(names))
+    for folder in folders.values():
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", folder)
+        assert folder.casefold() not in ("con", "nul")
+        assert not folder.endswith(".")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_breaks_neither_folder_nor_card(tmp_path: Path, name: str) -> None:
+    from huggingface_hub import ModelCard
+
+    outer = tmp_path / "outer" / "report"
+    outer.mkdir(parents=True)
+    made(outer, rename({"full": name}), examples=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["outer"]
+    assert [path.name for path in (tmp_path / "outer").iterdir()] == ["report"]
+    (folder,) = cards(outer).keys() - {"qlora-r16", "lora-r16", "lora-r4", "last2"}
+    text = cards(outer)[folder]
+    card = ModelCard(text)
+    assert card.data.to_dict()["model-index"][0]["results"]
+    body = card.text
+    assert "<script>" not in body
+    assert "\x1b" not in text
+    assert "\x00" not in text
+    assert "\n---\n" not in body
+    assert body.lstrip().startswith("# ")
+    assert sum(line.startswith("# ") for line in body.splitlines()) == 1
+    table = [line for line in body.splitlines() if line.startswith("| ") and "↑" in line]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+
+
+def test_nothing_private_is_written(tmp_path: Path) -> None:
+    def change(results: Json, _: list[Json]) -> None:
+        for candidate in results["candidates"]:
+            candidate["model"] = "/home/someone/models/small-en"
+            candidate["recipe"]["training"]["resume"] = "/home/someone/checkpoint"
+
+    made(tmp_path, change)
+    for path in [*(tmp_path / "cards").rglob("*"), *(tmp_path / "lm-eval").rglob("*.json")]:
+        assert not path.is_file() or "/home/someone" not in path.read_text()
+
+
+# Whole, the same every time, and only ours
+
+
+def test_rendered_twice_is_the_same_to_the_byte(folder: Path, tmp_path: Path) -> None:
+    for name in ("results.json", "examples.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    render(tmp_path)
+    render(tmp_path)
+    ours = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    theirs = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    del theirs[Path("verdicts.jsonl")]
+    assert ours == theirs
+    assert not any(path.name.endswith(".partial") for path in tmp_path.rglob("*"))
+
+
+def test_what_an_earlier_render_wrote_goes_and_nothing_else(tmp_path: Path) -> None:
+    made(tmp_path, lambda *_: None)
+    notes, theirs = (
+        tmp_path / "cards" / "full" / "notes.txt",
+        tmp_path / "lm-eval" / "mine" / "results_1.json",
+    )
+    theirs.parent.mkdir()
+    edited = tmp_path / "cards" / "lora-r4" / "README.md"
+    for path in (notes, theirs, edited):
+        path.write_text("mine")
+
+    def drop(results: Json, entries: list[Json]) -> None:
+        gone = {"full", "lora-r4", "last2"}
+        results["candidates"] = [c for c in results["candidates"] if c["name"] not in gone]
+        results["pairs"], results["judges"], results["neighbours"] = [], [], {}
+        for candidate in results["candidates"]:
+            candidate["win_rates"] = {}
+        for entry in entries:
+            entry["answers"] = {name: a for name, a in entry["answers"].items() if name not in gone}
+            entry["verdicts"] = {}
+
+    made(tmp_path, drop)
+    assert not (tmp_path / "cards" / "last2").exists()
+    assert not (tmp_path / "lm-eval" / "full").exists()
+    assert not (tmp_path / "cards" / "full" / "README.md").exists()
+    assert {path.read_text() for path in (notes, theirs, edited)} == {"mine"}
+    for name in ("base", "qlora-r16"):
+        assert len(list((tmp_path / "lm-eval" / name).iterdir())) == 2  # the earlier digest's are gone
+
+
+def test_a_forged_list_of_what_was_written_removes_nothing_outside(tmp_path: Path) -> None:
+    report, outside = tmp_path / "report", tmp_path / "keep.txt"
+    report.mkdir()
+    made(report, lambda *_: None, examples=3)
+    outside.write_text("keep")
+    digest = hashlib.sha256(b"keep").hexdigest()
+    (report / "keep.txt").write_text("keep")
+    (report / "cards" / "link").symlink_to(tmp_path)
+    forged = ["../keep.txt", str(outside), "cards/../../keep.txt", "keep.txt", "cards/link/keep.txt"]
+    (report / ".outputs.json").write_text(json.dumps({"files": dict.fromkeys(forged, digest)}))
+    render(report)
+    assert outside.read_text() == (report / "keep.txt").read_text() == "keep"
+    (report / ".outputs.json").write_text("[]")
+    render(report)
+
+
+def test_publishing_writes_them_all(tmp_path: Path) -> None:
+    artifact = make_report_input(tmp_path / "artifact", examples=4)
+    publish(artifact, tmp_path / "reports" / "suite")
+    names = {path.name for path in (tmp_path / "reports" / "suite").iterdir()}
+    assert {"examples.parquet", "lm-eval", "cards", "index.html", "leaderboard.md"} <= names
+
+
+# leaderboard.md
+
+
+def test_markdown_has_the_finding_first_and_folds_the_rest(folder: Path, results: Json) -> None:
+    lines = (folder / "leaderboard.md").read_text().splitlines()
+    assert lines[2].startswith("**qlora-r16 has the best perplexity")
+    table = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    folded = [i for i, line in enumerate(lines) if line.startswith("<details>")]
+    assert 2 < table < folded[0]
+    assert len(folded) == lines.count("</details>") == 2
+    assert all(lines[i + 1] == "" for i in folded)  # or GitHub reads no Markdown inside
+    before = lines[: folded[0]]
+    assert sum(line.startswith("- ") for line in before) == 1  # the failed candidate
+    assert f"({len(results['findings']) - 1})" in lines[folded[0]]
+
+
+def test_a_random_order_of_keys_makes_no_difference(folder: Path, tmp_path: Path) -> None:
+    """The id in lm-eval's names is of the results, not of how they were written down."""
+    found = read(folder / "results.json")
+    keys = list(found)
+    random.Random(1).shuffle(keys)
+    (tmp_path / "results.json").write_text(json.dumps({key: found[key] for key in keys}, indent=1))
+    (tmp_path / "examples.jsonl").write_bytes((folder / "examples.jsonl").read_bytes())
+    render(tmp_path)
+    names = {path.name for path in (tmp_path / "lm-eval" / "full").iterdir()}
+    assert names == {path.name for path in (folder / "lm-eval" / "full").iterdir()}
