@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 MISSING = "n/a"
+NONE = "–"
+"""In a table, where there is nothing to tell."""
 _MAX_DECIMALS = 6
 _SKEWED = 1.5
 """An interval of which one side is this much longer than the other is not told by its width."""
@@ -50,6 +52,16 @@ def count(value: float | None) -> str:
 def counted(number: int, what: str) -> str:
     """How many there are of what a regular noun names: 1 verdict, 2,000 verdicts."""
     return f"{count(number)} {what}" + ("" if number == 1 else "s")
+
+
+def known(show: Callable[[float], str], value: float | None) -> str:
+    """A figure as `show` has it, or a dash where there is none."""
+    return NONE if value is None else show(value)
+
+
+def two(value: float) -> str:
+    """A coefficient, with two decimals."""
+    return fixed(value, 2)
 
 
 def points(low: float | None, high: float | None) -> str:
@@ -136,6 +148,11 @@ def p_value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def p_figure(value: float | None) -> str:
+    """A p-value for a column that says so: `0.032`, or `< 0.001`."""
+    return p_value(value).removeprefix("p ").removeprefix("= ")
 
 
 def seconds(value: float | None) -> str:

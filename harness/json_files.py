@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.records import from_json, to_json
+from harness.whole_files import replacing, write_text_whole
 
 T = TypeVar("T")
 
@@ -19,9 +20,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write records or plain values as indented JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(to_json(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text_whole(path, json.dumps(to_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def dump_line(value: Any) -> str:
@@ -31,10 +30,8 @@ def dump_line(value: Any) -> str:
 
 def write_jsonl(path: Path, values: Iterable[Any]) -> None:
     """Write records one a line, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as file:
         file.writelines(map(dump_line, values))
-    partial.replace(path)
 
 
 def read_jsonl(path: Path, kind: type[T]) -> list[T]:

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import filecmp
-import shutil
 from pathlib import Path
 
-from harness.errors import InputError
-from harness.report import render
-from harness.report.files import EXAMPLES, RESULTS, VERDICTS
-
-FILES = (RESULTS, EXAMPLES, VERDICTS)
+from harness.report.files import FILES, write_report
+from harness.whole_files import telling
 
 
 def publish(artifact: Path, folder: Path) -> bool:
-    """Copy the results into `folder` and render them; False if they were there already, rendered."""
-    if (folder / "index.html").is_file() and all(_same(artifact / name, folder / name) for name in FILES):
-        return False
-    try:
-        _write(artifact, folder)
-    except OSError as error:
-        fix = "name another place by --reports; the results are kept and nothing is done again"
-        raise InputError(
-            f"the report cannot be written: {error.strerror}", where=str(folder), fix=fix
-        ) from error
+    """Render the results into `folder` and copy them there; False if they were there already, rendered."""
+    fix = "name another place by --reports; the results are kept and nothing is done again"
+    with telling("the report cannot be written", folder, fix):
+        if (folder / "index.html").is_file() and all(_same(artifact / name, folder / name) for name in FILES):
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        write_report(folder, artifact)
     return True
-
-
-def _write(artifact: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.html").unlink(missing_ok=True)  # a page that is there belongs to the results beside it
-    for name in FILES:
-        shutil.copyfile(artifact / name, folder / name)
-    render(folder)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -5,7 +5,8 @@ One impossible number would void a budget, or overflow the sums of all that was 
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, TypeGuard
 
 from harness.records import CHOICES, FAULTS, Verdict
 
@@ -13,6 +14,11 @@ MOST_TOKENS = 10**8
 """Tokens of one verdict or reply; the longest contexts hold a tenth of it."""
 MOST_USD = 10**5
 """What one verdict or reply can cost, in US dollars."""
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that can be shown: a report's files may hold anything."""
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def is_tokens(value: Any) -> bool:

@@ -128,7 +128,8 @@ class Local(ModelJudge):
     def _verdict(self, likelihoods: Likelihoods) -> Verdict:
         tokens = likelihoods.prompt_tokens
         if likelihoods.values is None:
-            reason = f"too long for the judge: {tokens:,} tokens"
+            limit = self._loaded.limit
+            reason = f"too long for the judge: a prompt of {tokens:,} tokens, and its context has {limit:,}"
             return Verdict("unparsed", reason, prompt_tokens=tokens, cost_usd=0.0, fault="too_long")
         shares, together = _shares(likelihoods.values)
         preference = shares[0] + sum(shares[2:]) / 2

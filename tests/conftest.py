@@ -148,3 +148,21 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def reading() -> dict[str, Any]:
+    """How the `reader` of a test file reads: options of the browser's context."""
+    return {}
+
+
+@pytest.fixture
+def reader(browser: Any, reading: dict[str, Any]) -> Iterator[Any]:
+    """A reader who must have asked for the page alone and have heard no complaint at the end."""
+    from browsing import Reader
+
+    made = Reader(browser, **reading)
+    yield made
+    assert {url.partition("#")[0][-11:] for url in made.requests} == {"/index.html"}
+    assert made.complaints == []
+    made.context.close()

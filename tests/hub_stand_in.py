@@ -41,6 +41,16 @@ class Hub:
     chunk_size: int | None = None
     """Weights come in parts of so many bytes."""
     hang_seconds: float = 3.0
+    ignored: set[str] = field(default_factory=set)
+    """Files that a .gitignore of the repository leaves out."""
+    calls_it: str = ""
+    """Another id of the repository that is created, as after a move."""
+    portal: str = ""
+    """A page that answers everything."""
+    drips: str = ""
+    """Part of a path whose answer comes byte by byte and never ends."""
+    warns: str = ""
+    """What the Hub warns of in a card."""
 
 
 @contextmanager
@@ -77,6 +87,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             hub.requests.append(f"{self.command} {self.path}")
             if not self.path.startswith(("/store/", "/cas/", "/v1/")):
                 hub.authorizations.add(self.headers.get("Authorization", ""))
+            if hub.portal or (hub.drips and hub.drips in self.path):
+                self._say_otherwise()
+                return
             for part, (status, message) in hub.faults.items():
                 if part in self.path:
                     if status == 0:
@@ -92,6 +105,18 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     self._answer(value, status, headers)
                     return
             self._answer({"error": "Repository not found"}, 404)
+
+        def _say_otherwise(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(hub.portal) or 10_000))
+            self.end_headers()
+            self.wfile.write(hub.portal.encode())
+            end = time.monotonic() + (0 if hub.portal else hub.hang_seconds)
+            while time.monotonic() < end:
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+            self.close_connection = True
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") == "chunked":
@@ -120,25 +145,25 @@ _Answer = tuple[int, Any, dict[str, str]]
 
 def _create(hub: Hub, body: bytes) -> _Answer:
     asked = json.loads(body)
-    repo = f"{asked['organization']}/{asked['name']}"
+    repo = hub.calls_it or f"{asked['organization']}/{asked['name']}"
     status = 409 if repo in hub.repos else 200
     hub.repos.setdefault(repo, asked)
     hub.files.setdefault(repo, {})
     return status, {"url": f"{hub.url}/{repo}"}, {}
 
 
-def _validate(_: Hub, body: bytes) -> _Answer:
+def _validate(hub: Hub, body: bytes) -> _Answer:
     from huggingface_hub import ModelCard
 
     ModelCard(json.loads(body)["content"])  # raises where the head is no valid one
-    return 200, {"errors": [], "warnings": []}, {}
+    return 200, {"errors": [], "warnings": [{"message": hub.warns}] if hub.warns else []}, {}
 
 
 def _preupload(hub: Hub, body: bytes, repo: str) -> _Answer:
     found = []
     for file in json.loads(body)["files"]:
         mode = "lfs" if file["path"].endswith(".safetensors") else "regular"
-        found.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False})
+        found.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": file["path"] in hub.ignored})
     return (200, {"files": found}, {}) if repo in hub.repos else (404, {"error": "Repository not found"}, {})
 
 

@@ -11,6 +11,7 @@ from report_examples import METRICS, UNMEASURED
 
 from harness.leaderboard.distributions import lengths
 from harness.leaderboard.receipts import SEED_FIELDS
+from harness.stats.proportions import wilson
 from harness.store import digest
 
 Json = dict[str, Any]
@@ -44,8 +45,11 @@ def values_of(worse: float) -> dict[str, float]:
 def _score(name: str, value: float, n: int, spread: float = 0.04) -> Json:
     half = spread * abs(value) + 0.004
     unscored = sum(place < n for place in UNMEASURED) if name == "bits_per_byte" else 0
-    return {"value": value, "low": max(value - half, 0.0), "high": value + 1.1 * half, "n": n - unscored,
-            "unscored": unscored, "per_seed": [value]}  # fmt: skip
+    low, high, made = max(value - half, 0.0), value + 1.1 * half, "bootstrap"
+    if name == "exact_match":
+        (low, high), made = wilson(value * n, n), "wilson"
+    return {"value": value, "low": low, "high": high, "n": n - unscored, "unscored": unscored,
+            "interval": made, "per_seed": [value]}  # fmt: skip
 
 
 def base_row(entries: Sequence[Json]) -> Json:

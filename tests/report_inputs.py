@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from harness.leaderboard import boards
 from harness.leaderboard.distributions import lengths, per_example
 from harness.leaderboard.verdict_lines import by_example
 from harness.records import RESULTS_SCHEMA
+from harness.stats.multiplicity import ALPHA
+from harness.stats.paired import FLIPS
+from harness.stats.resampling import DRAWS
 
 Json = dict[str, Any]
 JUDGES = [
@@ -51,6 +54,15 @@ def make_report_input(
     for name, content in _contents(tuple(tuned), tuple(judges), examples, seed).items():
         (folder / name).write_text(content)
     return folder
+
+
+def changed(folder: Path, change: Callable[[Json], object]) -> Json:
+    """The results of a folder, changed in place there too."""
+    path = folder / "results.json"
+    results: Json = json.loads(path.read_text())
+    change(results)
+    path.write_text(json.dumps(results, ensure_ascii=False))
+    return results
 
 
 @cache
@@ -219,6 +231,7 @@ def _board(candidates: list[Json], judges: list[Json], entries: Sequence[Json]) 
              "difference_edges": apart[name][0]}
             for name, label, unit, up in METRICS
         ],
+        "statistics": {"bootstrap_draws": DRAWS, "sign_flips": FLIPS, "alpha": ALPHA},
         "judges": judges,
         "candidates": [
             {**row, "per_example": {m: found[row["name"]] for m, (_, found) in apart.items()

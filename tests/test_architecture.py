@@ -18,6 +18,7 @@ from harness import protocols
 FLOORS = {
     "harness.records": 1,
     "harness.json_files": 1,
+    "harness.whole_files": 1,
     "harness.errors": 1,
     "harness.text": 1,
     "harness.protocols": 2,

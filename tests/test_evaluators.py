@@ -408,3 +408,17 @@ class TestStage:
         (folder / "broken.py").write_text(BROKEN.format(returned=returned))
         with pytest.raises(StageError, match=message):
             run_stage(tmp_path, corpus(PAIRS[:2]), "broken", {})
+
+    @pytest.mark.parametrize(("value", "is_refused"), [("67.4", True), ("-0.1", True), ("1", False)])
+    def test_a_proportion_is_a_fraction(self, tmp_path: Path, value: str, *, is_refused: bool) -> None:
+        folder = tmp_path / "evaluators"
+        folder.mkdir()
+        text = BROKEN.format(returned=f"np.array([[0.0], [{value}]])").replace('unit = ""', 'unit = "%"')
+        (folder / "shares.py").write_text(text.replace("higher_is", "proportion = True\n    higher_is"))
+        if not is_refused:
+            out = run_stage(tmp_path, corpus(PAIRS[:2]), "shares", {})
+            assert [line["value"] for line in iter_json_lines(out / "statistics.jsonl")] == [0.0, 1.0]
+            return
+        told = f"'mine' declares itself a proportion, and is {value} for e1: a proportion is a fraction"
+        with pytest.raises(StageError, match=told):
+            run_stage(tmp_path, corpus(PAIRS[:2]), "shares", {})

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from board_world import Entry, World, always, base
 from report_inputs import make_report_input
-from test_rank import Entry, World, always, base
 
 from harness import format as fmt
 from harness.leaderboard.cautions import board_warnings
 from harness.leaderboard.findings import findings
+from harness.leaderboard.findings.words import few
 from harness.leaderboard.win_rates import agreements
 from harness.records import CHOICES
 
@@ -333,7 +334,13 @@ def judged(name: str, said: str, **about: Any) -> tuple[dict[str, Any], list[dic
         {"example_id": str(n), "first": "a", "second": "b", "choice": CHOICES[int(sign) - 1], **rest}
         for n, sign in enumerate(said)
     ]
-    judge = {"symmetric": True, "people": False, "verdicts_of": None, "members": [], "signature": "s"}
+    judge: dict[str, Any] = {
+        "symmetric": True,
+        "people": False,
+        "verdicts_of": None,
+        "members": [],
+        "signature": "s",
+    }
     plugin = {"name": name, "options": {}}
     return {"name": name, "analysis": {"refused": None}, "plugin": plugin, **judge, **about}, lines
 
@@ -367,3 +374,74 @@ def test_why_an_interval_that_leaves_nothing_out_shows_nothing(
     results["neighbours"][0] |= change
     sentence = next(line for line in findings(results) if "cannot be told apart (difference" in line)
     assert (told in sentence) if told else ("after correction" not in sentence)
+
+
+def seen(results: Json, verdicts: dict[str, str]) -> list[str]:
+    """What is said of how others see the leader, who by these metrics and judges is better or worse."""
+    leader, *rivals = (row["name"] for row in results["candidates"][1:4])
+    others = [m["name"] for m in results["metrics"] if m["name"] != "perplexity"]
+    results["pairs"] += [pair | {"metric": name} for pair in results["pairs"] for name in others]
+    pairs = [(pair["metric"], pair) for pair in results["pairs"]]
+    pairs += [(judge["name"], pair) for judge in results["judges"] for pair in judge["pairs"]]
+    for name, pair in pairs:
+        mine, other = ("a", "b") if pair["a"] == leader else ("b", "a")
+        pair["verdict"] = {"better": mine, "worse": other}.get(verdicts.get(name, ""), "cannot be told apart")
+        pair["withheld"] = None
+    for row, rank in zip(results["candidates"][1:4], ([1, 1], [2, 3], [2, 3]), strict=True):
+        row["rank"] = rank
+    results["agreement"] = None
+    return [line for line in findings(results) if line.startswith("By ") and rivals[0] in line]
+
+
+def test_how_the_other_metrics_and_judges_see_the_leader(tmp_path: Path) -> None:
+    results = board(tmp_path)
+    for row in results["candidates"][4:]:
+        row["rank"] = row["rank"] and [4, 4]
+    results["judges"] = [judge for judge in results["judges"] if judge["name"] in ("reference", "gpt4")]
+    results["judges"][1]["analysis"]["refused"] = "12.0% of 80 verdicts could not be read"
+    verdicts = {"bits_per_byte": "better", "chrf": "worse", "reference": "worse", "gpt4": "worse"}
+    assert seen(results, verdicts) == [
+        "By chrF and the judge reference, lora-r16 and full are better than qlora-r16; by token accuracy, "
+        "BLEU and exact match, qlora-r16 cannot be told apart from lora-r16 and full; by bits per byte, "
+        "qlora-r16 is better than lora-r16 and full."
+    ]
+
+
+def test_the_others_have_no_say_where_there_are_none(tmp_path: Path) -> None:
+    results = board(tmp_path)
+    results["pairs"] = [pair for pair in results["pairs"] if pair["metric"] == "perplexity"]
+    results.update(judges=[], agreement=None)
+    assert not any(line.startswith("By ") for line in findings(results))
+
+
+def test_what_cost_nothing_is_no_finding(tmp_path: Path) -> None:
+    results = board(tmp_path)
+    receipt = results["judges"][1]["receipt"]
+    assert said(results, "Judge gpt4 took $2.75")
+    receipt["cost_usd"] = 0.0
+    assert receipt["prompt_tokens"] > 0
+    assert not any(line.startswith("Judge gpt4 took") for line in findings(results))
+
+
+def test_two_with_the_same_figure_have_it_both(tmp_path: Path) -> None:
+    results = board(tmp_path)
+    first, second = results["candidates"][1:3]
+    assert findings(results)[0].startswith("qlora-r16 has the best perplexity (lower is better): ")
+    second["scores"]["perplexity"] = first["scores"]["perplexity"]
+    assert findings(results)[0].startswith(
+        "qlora-r16 and lora-r16 have the best perplexity (lower is better): "
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (6, "c0, c1, c2, c3, c4 and c5"),
+        (12, "c0, c1, c2 and 9 more"),
+        (17, "all 19 others but c17 and c18"),
+        (19, "all 19 others"),
+    ],
+)
+def test_of_many_few_are_named(count: int, told: str) -> None:
+    everybody = [f"c{place}" for place in range(19)]
+    assert few(everybody[:count], everybody, "others") == told

@@ -238,12 +238,15 @@ def test_what_is_too_long_is_unparsed_and_nothing_is_cut(model: Path) -> None:
     assert verdicts[1].choice == "unparsed"
     assert verdicts[1].preference is None
     assert verdicts[1].prompt_tokens > 900
-    assert "too long for the judge" in verdicts[1].reason
+    assert verdicts[1].reason == (
+        f"too long for the judge: a prompt of {verdicts[1].prompt_tokens:,} tokens, and its context has 400"
+    )
 
 
 def test_the_model_s_positions_are_a_limit_too(tiny_llama: Path) -> None:
     (verdict,) = judge(tiny_llama).compare_many([PAIRS[0]])  # 256 positions
     assert verdict.fault == "too_long"
+    assert verdict.reason.endswith("and its context has 256")
 
 
 def test_a_model_with_nan_is_no_verdict(model: Path, tmp_path: Path) -> None:

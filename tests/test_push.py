@@ -18,7 +18,7 @@ from report_inputs import TUNED, make_report_input
 from training_jobs import METHODS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.errors import HubError
+from harness.errors import HubError, InputError
 from harness.modeling.adapter_files import quiet_peft
 from harness.modeling.artifacts import load_base, load_trained, save
 from harness.modeling.loading import load_tokenizer
@@ -50,7 +50,8 @@ class Place:
         return self.folder / ".harness" / "store" / KEYS[name]
 
     def push(self, *arguments: str, hub: Hub | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        known = {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        known = {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                 "HF_HOME": str(self.base.parent / "hf")}  # fmt: skip
         if hub is not None:
             known["HF_ENDPOINT"] = hub.url
         return harness("push", *arguments, folder=self.folder, env={**known, **env})
@@ -176,8 +177,8 @@ def test_the_card_names_the_repository_and_the_base_of_the_hub(place: Place, tmp
     )
     files = {file.name: file for file in payload.files}
     card = files["README.md"].content or b""
-    for part in (b"base_model: org/base-1b\n", b'from_pretrained("org/base-1b", revision="' + commit.encode(),
-                 b'PeftModel.from_pretrained(base, "me/mine")'):  # fmt: skip
+    loaded = b'from_pretrained("org/base-1b", revision="' + commit.encode()
+    for part in (b'base_model: "org/base-1b"\n', loaded, b'PeftModel.from_pretrained(base, "me/mine")'):
         assert part in card
     config = json.loads(files["adapter_config.json"].content or b"{}")
     assert config["base_model_name_or_path"] == "org/base-1b"
@@ -195,6 +196,42 @@ def test_a_card_that_was_edited_is_sent_as_it_is(place: Place, hub: Hub) -> None
     assert "# My own words" in arrived
     assert "OWNER/NAME" not in arrived
     assert 'from_pretrained("someone/tuned"' in arrived
+
+
+def test_a_card_that_was_edited_goes_with_the_seed_that_it_speaks_of_alone(
+    place: Place, tmp_path: Path
+) -> None:
+    def two_seeds(results: dict[str, Any]) -> None:
+        name_artifacts(results)
+        candidate = next(one for one in results["candidates"] if one["name"] == "full")
+        first = candidate["training"]["per_seed"][0]
+        candidate["seeds"] = [0, 1]
+        candidate["training"]["per_seed"] = [first, {**first, "seed": 1}]
+
+    report = make_report_input(tmp_path / "several", examples=3)
+    change(report, two_seeds)
+    render(report)
+    store = Store(place.folder / ".harness" / "store")
+    for named in (report, report / RESULTS):
+        assert choose("full", named, store).report == report
+
+    def card(seed: int) -> str:
+        files = make_payload(choose("full", report, store, seed), "me/x").files
+        return next((f.content or b"").decode() for f in files if f.name == "README.md")
+
+    assert "the weights are those of seed 0" in card(0)
+    assert "the weights are those of seed 1" in card(1)  # not written into, so made for the seed
+    path = report / "cards" / "full" / "README.md"
+    made = path.read_text()
+    path.write_text(made.replace("# full", "# My own words"))
+    assert "# My own words" in card(0)
+    with pytest.raises(InputError, match="speaks of the weights of seed 0, not of seed 1") as raised:
+        card(1)
+    assert "push with --seed 0" in str(raised.value)
+    path.write_text(path.read_text().replace("weights are those of seed 0", "weights are those of seed 1"))
+    assert "# My own words" in card(1)
+    path.unlink()
+    assert "the weights are those of seed 1" in card(1)
 
 
 @pytest.mark.parametrize(("name", "method"), CANDIDATES.items())
@@ -282,7 +319,16 @@ def test_private_is_asked_for_and_a_second_push_is_a_second_commit(place: Place,
         (["base", "me/x"], {}, "'base' was not trained, so there is nothing to push"),
         (["lora-wrong", "me/x"], {}, "'lora-wrong' failed (train: ModelError"),
         (["lora-r4", "me/x"], {}, "are not in the store"),
-        (["full", "me/x", "--store", "elsewhere"], {}, "are not in the store"),
+        (
+            ["full", "me/x", "--store", "elsewhere"],
+            {},
+            "/elsewhere; name by --store what the run had as --store",
+        ),
+        (
+            ["full", "me/x", "--store", ".harness/store"],
+            {},
+            "(the folder that holds store/; by default .harness",
+        ),
         (["full", "me/x", "--seed", "3"], {}, "was not trained with seed 3; known: 0"),
         (["full", "me/x"], {"HF_TOKEN": ""}, "no token for the Hub; set HF_TOKEN"),
         (["full", "me/x"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
@@ -351,7 +397,7 @@ def test_a_server_that_says_nothing_is_given_up(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     payload = make_payload(choose("full", place.report, Store(place.folder / ".harness" / "store")), "me/x")
     with pytest.raises(HubError, match="cannot be reached or broke off") as raised:
-        send(payload, "me/x", private=False, message="m", timeout=0.3)
+        send(payload, "me/x", private=False, message="m", tell=print, timeout=0.3)
     assert "Timeout" in str(raised.value)
     assert hub.commits == []
 

@@ -4,252 +4,25 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from board_world import ALL_METRICS, METRICS, OUTCOME, SHARED, Entry, Judged, World, always, base, by_name
+from jsonschema import Draft202012Validator
 
 from harness import format as fmt
 from harness import registry
 from harness.errors import StageError
 from harness.json_files import iter_json_lines, read_json, write_json, write_jsonl
 from harness.leaderboard.findings import findings
-from harness.protocols import TrainOutcome, silent
-from harness.records import Completion, Example, Judgment, Message, Prediction, TokenSums, Verdict, to_json
+from harness.records import Judgment, Verdict, to_json
 from harness.report import render
-from harness.report.views.scores import head_to_head
-from harness.stages import evaluate, rank
+from harness.report.charts.head_to_head import head_to_head
 from harness.stats.multiplicity import NO_DIFFERENCE, holm
 from harness.stats.proportions import wilson
-
-WORDS = ["the", "sky", "over", "a", "quiet", "town", "turned", "from", "blue", "to", "red", "while", "birds"]
-METRICS = ("perplexity", "bleu", "exact_match")
-ALL_METRICS = (*METRICS, "bits_per_byte", "token_accuracy", "chrf", "rouge_l")
-
-OUTCOME = TrainOutcome(
-    steps=10, epochs=1.0, tokens_seen=3200, tokens_supervised=900, rows_used=80, rows_truncated=2,
-    rows_dropped=1, trainable_parameters=10, total_parameters=100, artifact_bytes=400,
-    seconds={"load": 1.0, "train": 8.0, "save": 0.5}, tokens_per_second=400.0, peak_memory_bytes=5000,
-    memory_kind="process RSS", device="cpu",
-    dtypes={"weights": "float32", "trainable": "float32", "compute": "bfloat16"},
-    effective_batch_size=8, final_train_loss=1.5, best_step=10, best_validation_loss=1.4,
-    warnings=("slow disk",),
-)  # fmt: skip
-
-DATA = {
-    "sources": [{"part": "train", "path": "rows.json", "format": "alpaca",
-                 "columns": {"instruction": "instruction", "output": "output"}, "rows": 130, "unusable": 0,
-                 "reasons": {}}],
-    "overlap": {"action": "remove", "exact": 0, "near": 0, "validation": {"exact": 0, "near": 0},
-                "pairs": []},
-    "train_duplicates": 0, "eval_dropped_too_long": 0, "too_long": {"train": 0},
-    "longest": {"train": 30, "eval": 28}, "max_length": 128, "eval_repeats": 0, "eval_sha256": "ab" * 32,
-}  # fmt: skip
-
-SHARED = {"generation": {"max_new_tokens": 32}, "prompting": {"template": "chat", "max_length": 128}}
-
-Judged = Callable[[int], tuple[str, str] | None]
-
-
-@dataclass
-class Entry:
-    """A candidate to be made up. `skill` in 0..1 moves likelihood and answers towards the reference."""
-
-    skill: float
-    seeds: int = 1
-    noise_seed: int = 0
-    trained: bool = True
-    model: str = "models/tiny"
-    failure: dict[str, str] | None = None
-    broken_metric: str = ""
-    unanswered: tuple[int, ...] = ()
-    tokenizer: str | None = None
-    scores_likelihood: bool = True
-    judged: Judged | str | None = None
-    outcome: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class World:
-    """Folders as the stages before rank would leave them."""
-
-    folder: Path
-    entries: dict[str, Entry]
-    n: int = 40
-    metrics: Sequence[str] = METRICS
-    rank_by: str = "perplexity"
-    against: str = "base"
-
-    def __post_init__(self) -> None:
-        self.inputs: dict[str, Path] = {}
-        generator = np.random.default_rng(0)
-        texts = [" ".join(generator.choice(WORDS, size=generator.integers(5, 14))) for _ in range(self.n)]
-        self.examples = [Example(f"e{i}", (Message("user", f"Say {i}"),), t) for i, t in enumerate(texts)]
-        self.difficulty = generator.uniform(1.0, 3.0, size=self.n)
-        data = self._folder("data", "data")
-        write_jsonl(data / "eval.jsonl", self.examples)
-        write_json(data / "data.json", {**DATA, "rows": {"train": 80, "validation": 9, "eval": self.n}})
-        self.specs = {
-            m: registry.make_spec(registry.find("evaluator", m, self.folder), {}) for m in self.metrics
-        }
-        self.params = {
-            "suite": {
-                "name": "s",
-                "description": "",
-                "text": "name: s\n",
-                "overrides": [],
-                "rank_by": self.rank_by,
-                "budget_usd": None,
-                "price_per_gpu_hour": None,
-            },
-            "candidates": [self._candidate(name, entry) for name, entry in self.entries.items()],
-            "metrics": [
-                {"name": m, "evaluator": to_json(spec), "prompts": {}} for m, spec in self.specs.items()
-            ],
-            "judges": [self._judge_params()] if any(e.judged for e in self.entries.values()) else [],
-        }
-
-    def _judge_params(self) -> dict[str, Any]:
-        plugin = registry.make_spec(registry.find("judge", "reference"), {})
-        return {
-            "name": "reference", "against": self.against, "members": [], "symmetric": False,
-            "verdicts_of": "likeness", "prompts": {},
-            "plugin": to_json(plugin),
-        }  # fmt: skip
-
-    def _folder(self, name: str, stem: str) -> Path:
-        folder = self.folder / stem.replace(" ", "-")
-        folder.mkdir()
-        self.inputs[name] = folder
-        return folder
-
-    def _candidate(self, name: str, entry: Entry) -> dict[str, Any]:
-        return {
-            "name": name,
-            "backend": "torch",
-            "method": "lora" if entry.trained else None,
-            "model": entry.model,
-            "model_revision": None,
-            "recipe": {"method": {"r": 8}, "training": {"learning_rate": 1e-4}, **SHARED},
-            "grid": None,
-            "seeds": list(range(entry.seeds)),
-            "trials": [self._trial(name, entry, seed) for seed in range(entry.seeds)],
-        }
-
-    def _trial(self, name: str, entry: Entry, seed: int) -> dict[str, Any]:
-        label = f"{name}-{seed}"
-        trial: dict[str, Any] = {"seed": seed, "failure": None, "train": None, "predict": None}
-        if entry.failure and seed == entry.seeds - 1:
-            return {**trial, "failure": entry.failure, "evaluate": {}, "judges": {}}
-        if entry.trained:
-            trial["train"] = f"train {label}"
-            self._write_training(self._folder(trial["train"], trial["train"]), entry)
-        trial["predict"] = f"predict {label}"
-        self._write_predictions(self._folder(trial["predict"], trial["predict"]), entry, seed)
-        return {**trial, "evaluate": self._evaluate(label, entry), "judges": self._judge(label, entry)}
-
-    def _write_training(self, folder: Path, entry: Entry) -> None:
-        write_json(folder / "outcome.json", {**to_json(OUTCOME), **entry.outcome})
-        step = {"step": 5, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-4, "grad_norm": math.nan}
-        sample = {"id": "v0", "prompt": "p", "answer": "a"}
-        log = [
-            {"type": "train", **step, "tokens_per_second": 400.0, "seconds": 4.0},
-            {"type": "validation", "step": 10, "epoch": 1.0, "loss": 1.4, "tokens": 90, "samples": [sample]},
-        ]
-        write_jsonl(folder / "log.jsonl", log)
-
-    def _write_predictions(self, folder: Path, entry: Entry, seed: int) -> None:
-        generator = np.random.default_rng([entry.noise_seed, seed])
-        rows = [self._prediction(i, entry, generator) for i in range(self.n)]
-        write_jsonl(folder / "predictions.jsonl", rows)
-        place = {"device": "cpu", "dtypes": {"weights": "float32"}, "tokenizer": entry.tokenizer}
-        write_json(
-            folder / "predict.json",
-            {"seconds": 2.0, "scored_tokens": 70, "generated_tokens": 9, "examples": self.n, **place},
-        )
-
-    def _prediction(self, i: int, entry: Entry, generator: np.random.Generator) -> Prediction:
-        example = self.examples[i]
-        words = example.reference.split()
-        kept = [w if generator.random() < entry.skill else generator.choice(WORDS) for w in words]
-        tokens = len(words) + 1
-        nll = tokens * (self.difficulty[i] - entry.skill + generator.normal(0, 0.05))
-        sums = TokenSums(float(nll), tokens, len(example.reference), int(tokens * entry.skill))
-        if i in entry.unanswered:
-            return Prediction(example, Completion(None, error="too long"), None)
-        return Prediction(
-            example, Completion(" ".join(kept), len(kept), "stop"), sums if entry.scores_likelihood else None
-        )
-
-    def _evaluate(self, label: str, entry: Entry) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for metric, spec in self.specs.items():
-            if metric == entry.broken_metric:
-                found[metric] = {"failure": "no such tokenizer"}
-                continue
-            found[metric] = f"evaluate {label} {metric}"
-            inputs = {"predictions": self.inputs[f"predict {label}"]}
-            out = self._folder(found[metric], found[metric])
-            evaluate.run({"evaluator": to_json(spec), "name": metric}, inputs, out, silent)
-        return found
-
-    def _judge(self, label: str, entry: Entry) -> dict[str, Any]:
-        if entry.judged is None:
-            return {}
-        comparison = {"against": self.against, "seed": 0}
-        if isinstance(entry.judged, str):
-            return {"reference": [{**comparison, "step": {"failure": entry.judged}}]}
-        name = f"judge {label} reference"
-        folder = self._folder(name, name)
-        verdicts = [(example.id, entry.judged(i)) for i, example in enumerate(self.examples)]
-        lines = [
-            Judgment(example_id, order, Verdict(choice, "because", "raw"))  # type: ignore[arg-type]
-            for example_id, pair in verdicts
-            if pair
-            for order, choice in zip((True, False), pair, strict=True)
-        ]
-        write_jsonl(folder / "verdicts.jsonl", lines)
-        signature = "judge:reference|margin:0.0|code:00000000"
-        skipped = sum(pair is None for _, pair in verdicts)
-        counts = {
-            "examples": len(verdicts) - skipped, "skipped": skipped, "not_judged": 0, "identical": 0,
-            "asked": len(lines) - 3, "from_cache": 3, "prompt_tokens": 700, "completion_tokens": 40,
-            "unparsed": sum(line.verdict.choice == "unparsed" for line in lines), "faults": {},
-            "cost_usd": 0.25, "adjusted": {},
-        }  # fmt: skip
-        receipt = {"name": "reference", "signature": signature, "symmetric": False, **counts}
-        write_json(folder / "judge.json", receipt)
-        return {"reference": [{**comparison, "step": name}]}
-
-    def rank(self, out: str = "rank") -> dict[str, Any]:
-        folder = self.folder / out
-        folder.mkdir()
-        rank.run(self.params, self.inputs, folder, silent)
-        text = (folder / "results.json").read_text()
-        results: dict[str, Any] = json.loads(
-            text, parse_constant=lambda name: pytest.fail(f"not JSON: {name}")
-        )
-        return results
-
-    def shown(self, out: str = "rank") -> list[dict[str, Any]]:
-        return list(iter_json_lines(self.folder / out / "examples.jsonl"))
-
-
-def by_name(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {candidate["name"]: candidate for candidate in results["candidates"]}
-
-
-def base(skill: float = 0.2, **more: Any) -> Entry:
-    return Entry(skill, trained=False, **more)
-
-
-def always(first: str, second: str) -> Judged:
-    return lambda _: (first, second)
 
 
 @pytest.fixture(scope="module")
@@ -398,7 +171,7 @@ class TestBoard:
     def test_keys(self, results: dict[str, Any]) -> None:
         assert set(results) == {
             "schema", "suite", "data", "metrics", "judges", "candidates", "pairs", "agreement", "neighbours",
-            "findings", "environment", "warnings", "charges",
+            "findings", "environment", "warnings", "charges", "statistics", "examples",
         }  # fmt: skip
         assert results["data"]["eval_sha256"] == "ab" * 32
         assert results["data"]["eval_tokens"] == 70
@@ -747,9 +520,8 @@ class TestRankedByJudge:
         assert first["value"] == pytest.approx(0.05)
         assert first["more_prompts"] > 40 > 0 < first["smallest_effect"]
         assert (second["verdict"], second["more_prompts"]) == ("better", None)
-        assert results["findings"][1] == (
-            "good cannot be told apart from best: the order among them may be chance."
-        )
+        assert results["findings"][1].startswith("best and good cannot be told apart (difference +5.0 pt")
+        assert not any("order among them" in finding for finding in results["findings"])
 
     def test_too_many_unparsed_rank_nobody(self, tmp_path: Path) -> None:
         results = self.world(
@@ -851,6 +623,26 @@ class TestMissing:
         write_jsonl(path, list(iter_json_lines(path))[::-1])
         with pytest.raises(StageError, match="not the examples of the eval set"):
             world.rank()
+
+    def test_other_examples_are_refused_where_another_seed_failed(self, tmp_path: Path) -> None:
+        """No score rests on the first seed's, but examples.jsonl has what they say of each example."""
+        failure = {"stage": "train", "message": "no"}
+        world = World(tmp_path, {"base": base(), "a": Entry(0.5, seeds=2, failure=failure)})
+        path = world.inputs["evaluate a-0 bleu"] / "statistics.jsonl"
+        write_jsonl(path, list(iter_json_lines(path))[::-1])
+        with pytest.raises(StageError, match="not the examples of the eval set"):
+            world.rank()
+
+    def test_scores_tell_how_their_intervals_were_made(self, tmp_path: Path) -> None:
+        entries = {"base": base(), "a": Entry(0.5, seeds=2), "b": Entry(0.3)}
+        results = World(tmp_path, entries, metrics=("perplexity", "exact_match")).rank()
+        made = {
+            name: {metric: score["interval"] for metric, score in row["scores"].items()}
+            for name, row in by_name(results).items()
+        }
+        assert made["base"] == made["b"] == {"perplexity": "bootstrap", "exact_match": "wilson"}
+        assert set(made["a"].values()) == {"seeds and examples"}
+        assert results["statistics"] == {"bootstrap_draws": 2000, "sign_flips": 10_000, "alpha": 0.05}
 
 
 class TestSeeds:
@@ -1180,9 +972,10 @@ class TestTokenizers:
         assert list(ranks) == ["base", "good", "poor", "foreign", "foreign-too", "broken"]
 
     def test_words(self, results: dict[str, Any]) -> None:
-        leader, ahead, apart, standings, *_ = results["findings"]
+        leader, ahead, others, apart, standings, *_ = results["findings"]
+        assert others == "By token accuracy and bits per byte, good is better than poor."
         assert leader.startswith("good has the best perplexity among equal tokenizers (lower is better)")
-        assert ahead == "good is ahead of every other ranked candidate."
+        assert ahead == "good is ahead of every other ranked candidate by perplexity."
         assert apart == (
             "foreign and foreign-too are not ranked: perplexity is per token, and another tokenizer makes "
             "other tokens; compare bits per byte."
@@ -1245,7 +1038,9 @@ class TestWords:
         assert not any("by reference" in finding for finding in results["findings"])
 
     def test_findings(self, results: dict[str, Any]) -> None:
-        leader, ahead, level, standings, judge, judged, place, spent, charged, scope = results["findings"]
+        leader, ahead, others, level, standings, *rest = results["findings"]
+        assert others.startswith("By ")
+        judge, judged, place, spent, charged, scope = rest
         best = by_name(results)["best"]
         score, gap = best["scores"]["perplexity"], best["differences"]["perplexity"]
         base_value = results["candidates"][0]["scores"]["perplexity"]["value"]
@@ -1253,9 +1048,9 @@ class TestWords:
             f"best has the best perplexity (lower is better): {score['value']:.2f} "
             f"[{score['low']:.2f} – {score['high']:.2f}], n = 40. That is better than base's "
             f"{base_value:.2f}: difference −{-gap['value']:.2f} "
-            f"[−{-gap['low']:.2f} to −{-gap['high']:.2f}], n = 40, p < 0.001."
+            f"[−{-gap['low']:.2f} to −{-gap['high']:.2f}], n = 40, p < 0.001; trained with one seed."
         )
-        assert ahead == "best is ahead of every other candidate."
+        assert ahead == "best is ahead of every other candidate by perplexity."
         second, third = (c["name"] for c in results["candidates"][2:4])
         pair = next(pair for pair in results["neighbours"] if pair["first"] == second)
         assert level.startswith(f"{second} and {third} cannot be told apart (difference −")
@@ -1340,11 +1135,12 @@ class TestWords:
         """In the order of their score a is ahead; d is like those before and behind, who are not alike."""
         metric = {"name": "m", "label": "m", "unit": "", "higher_is_better": True}
         rows = [
-            {"name": name, "rank": rank, "scores": {"m": {"value": 1.0, "low": 0.5, "high": 2.0, "n": 9}},
+            {"name": name, "rank": rank, "scores": {"m": {"value": -place, "low": -9, "high": 9, "n": 9}},
              "differences": {}, "win_rates": {}, "failure": None, "training": None, "search": None,
              "seeds": [0], "answers": None}
-            for name, rank in (("base", None), ("a", [1, 1]), ("b", [2, 4]), ("c", [2, 4]), ("d", [2, 6]),
-                               ("e", [4, 6]), ("f", [4, 6]))
+            for place, (name, rank) in enumerate(
+                (("base", None), ("a", [1, 1]), ("b", [2, 4]), ("c", [2, 4]), ("d", [2, 6]),
+                 ("e", [4, 6]), ("f", [4, 6])), start=-1)
         ]  # fmt: skip
         alike = [set(pair) for group in ("bcd", "def") for pair in itertools.combinations(group, 2)]
         pairs = [
@@ -1361,8 +1157,8 @@ class TestWords:
             "agreement": None,
         }
         assert findings(board) == [
-            "a has the best m (higher is better): 1.00 [0.50 – 2.00], n = 9.",
-            "a is ahead of every other candidate.",
+            "a has the best m (higher is better): 0.00 [−9.00 – 9.00], n = 9.",
+            "a is ahead of every other candidate by m.",
             "These cannot be told apart: b, c and d; d, e and f.",
         ]
 
@@ -1473,3 +1269,30 @@ def test_twenty_candidates_of_a_thousand_examples(tmp_path: Path) -> None:
             if abs(lead) > 0.1 and metric["name"] != "exact_match":  # which few answers meet at all
                 assert row["verdict"] == ("a" if lead > 0 else "b"), row
                 assert ((row["value"] > 0) == (lead > 0)) == metric["higher_is_better"], row
+
+
+def test_what_most_resamples_leave_undefined_has_no_interval(tmp_path: Path, repo: Path) -> None:
+    """All depends on one example: what is not known is null, and the report shows the values alone."""
+    folder = tmp_path / "evaluators"
+    folder.mkdir()
+    (folder / "rare.py").write_text(
+        "from dataclasses import dataclass\nimport numpy as np\n\n"
+        "@dataclass(frozen=True)\nclass Rare:\n"
+        "    higher_is_better = True\n    unit = ''\n"
+        "    def measure(self, predictions):\n"
+        "        rows = [(len(p.completion.text), i == 0) for i, p in enumerate(predictions)]\n"
+        "        return np.array(rows, dtype=float)\n"
+        "    def score(self, totals):\n        return totals[:, 0] / totals[:, 1]\n"
+        "    def signature(self):\n        return 'rare'\n"
+    )
+    entries = {"base": base(), "a": Entry(0.5), "b": Entry(0.9)}
+    world = World(tmp_path, entries, metrics=["rare"], rank_by="rare")
+    results = world.rank()
+    for row in results["candidates"]:
+        score = row["scores"]["rare"]
+        assert score["value"] > 0
+        assert score["low"] is score["high"] is None
+    assert all(pair["low"] is pair["high"] is None for pair in results["pairs"])
+    schema = read_json(repo / "harness" / "report" / "results.schema.json")
+    assert list(Draft202012Validator(schema).iter_errors(results)) == []
+    assert "rare" in render(world.folder / "rank").read_text()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_inputs import JUDGES, METRICS, TUNED, make_report_input
+from report_inputs import JUDGES, METRICS, TUNED, changed, make_report_input
 from rich.console import Console
 
 from harness import format as fmt
@@ -99,10 +99,24 @@ def page(folder: Path) -> Page:
 def render_changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """A small run whose results.json was changed, rendered."""
     make_report_input(folder, examples=4)
-    results = json.loads((folder / "results.json").read_text())
-    change(results)
-    (folder / "results.json").write_text(json.dumps(results))
+    changed(folder, change)
     return render(folder)
+
+
+# Tables
+
+
+def test_every_table_has_a_caption_and_every_head_a_scope(folder: Path) -> None:
+    text = (folder / "index.html").read_text()
+    tables = re.findall(r"<table\b.*?</table>", text, re.DOTALL)
+    assert len(tables) > 30
+    captions = [re.search(r"<caption[^>]*>([^<]+)</caption>", table) for table in tables]
+    assert [table[:300] for table, caption in zip(tables, captions, strict=True) if caption is None] == []
+    told = [caption[1] for caption in captions if caption]
+    assert len(set(told)) == len(told)
+    heads = re.findall(r"<th\b[^>]*>", text)
+    assert len(heads) > 300
+    assert [head for head in heads if not re.search(r' scope="(col|colgroup|row|rowgroup)"', head)] == []
 
 
 # Numbers
@@ -211,7 +225,8 @@ def test_numbers_as_text(shown: str, expected: str) -> None:
 def test_what_is_undefined_is_missing_and_never_zero(tmp_path: Path) -> None:
     def undefine(results: dict[str, Any]) -> None:
         results["candidates"][1]["scores"]["bleu"] = {
-            "value": None, "low": None, "high": None, "n": 0, "unscored": 4, "per_seed": [None],
+            "value": None, "low": None, "high": None, "n": 0, "unscored": 4, "interval": "bootstrap",
+            "per_seed": [None],
         }  # fmt: skip
         results["candidates"][1]["differences"]["bleu"] = {"missing": "no example in common"}
         results["candidates"][2]["win_rates"]["gpt4"] = {"missing": "none of 4 pairs was readable"}
@@ -455,7 +470,7 @@ def test_markdown_is_a_whole_table(folder: Path, results: dict[str, Any]) -> Non
     assert len({line.count("|") for line in table}) == 1
     score = results["candidates"][1]["scores"]["chrf"]
     value = fmt.score(score["value"], "", score["low"], score["high"])
-    assert f"| {value} [{fmt.interval(score['value'], score['low'], score['high'], '')}]\\* |" in table[3]
+    assert f"| {value} [{fmt.interval(score['value'], score['low'], score['high'], '')}] + |" in table[3]
     assert "n = 120" in table[0]
 
 

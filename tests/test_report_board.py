@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from report_inputs import make_report_input
 
+from harness.leaderboard.cautions import board_warnings
 from harness.report.board import build_board
 from harness.report.views.glance import at_a_glance
+from harness.report.views.scores import neighbours
 from harness.report.whiskers import whiskers
 
 Json = dict[str, Any]
@@ -34,13 +36,81 @@ def answers(results: Json) -> dict[str, tuple[str, ...]]:
 
 def test_the_four_answers(results: Json) -> None:
     assert answers(results) == {
-        "Which?": ("qlora-r16", "rank 1–3 of 5, by perplexity"),
-        "By how much?": ("−28.6", "perplexity: 9.83, base 38.4", "95% interval −30.9 to −26.3, n = 40"),
-        "Is it real?": ("better than base", "p < 0.001 after correction", "lora-r16 and full may be as good"),
+        "Which?": ("qlora-r16, lora-r16 or full", "qlora-r16: rank 1–3 of 5, by perplexity"),
+        "By how much?": ("−28.6", "perplexity: 9.83, base 38.4", "95% interval −30.9 to −26.3, n = 40",
+                         "−0.197 [−0.697 to +0.303] against lora-r16, next in rank: cannot be told apart"),
+        "Is it real?": ("better than base", "p < 0.001 after correction", "lora-r16 and full may be as good",
+                        "trained with one seed"),
         "At what price?": (
             "1m 36s of training", "lora-r16: 1m 11s, 1.4 times faster to train", "804 MB peak memory",
         ),
     }  # fmt: skip
+
+
+def told_apart(results: Json) -> None:
+    """The leader from all others."""
+    for pair in results["pairs"]:
+        if "qlora-r16" in (pair["a"], pair["b"]):
+            pair["verdict"] = "a" if pair["a"] == "qlora-r16" else "b"
+
+
+def test_one_name_is_in_large_type_only_where_no_other_may_be_as_good(results: Json) -> None:
+    level = [pair for pair in results["pairs"] if pair["metric"] == "perplexity"]
+    for pair in level:
+        pair["verdict"] = "cannot be told apart"
+    which, *_ = at_a_glance(results)
+    assert (which.short, which.index) == ("qlora-r16, lora-r16, full and 2 more", None)
+    told_apart(results)
+    which, *_ = at_a_glance(results)
+    assert (which.short, which.index) == ("qlora-r16", 1)
+
+
+@pytest.mark.parametrize(("times", "said"), [(1.04, None), (1.06, "lora-r16, 1.1 times faster")])
+def test_what_costs_hardly_less_is_not_called_cheaper(results: Json, times: float, said: str | None) -> None:
+    leader, second, third, *_ = results["candidates"][1:]
+    leader["costs"]["train_seconds"] = times * second["costs"]["train_seconds"]
+    third["costs"]["train_seconds"] = 1000.0
+    results["neighbours"][0]["cheaper"] = {"name": "lora-r16", "times": times, "by": "train_seconds"}
+    assert neighbours(results)[0]["cheaper"] == (said or "–")
+    beside = answers(results)["At what price?"][1:]
+    assert any("times faster" in line for line in beside) == bool(said)
+    assert "the least of those that may be as good" not in beside
+
+
+@pytest.mark.parametrize(
+    ("row", "seeds", "said"),
+    [
+        ({"low": -1.0, "high": 1.0}, [0, 1], "none: so few seeds can show no difference"),
+        ({"low": -1.0, "high": 1.0}, [0], "none: so few prompts can show no difference"),
+        ({"low": 0.0, "high": 0.0}, [0, 1], "–"),
+        ({"low": None, "high": None}, [0, 1], "–"),
+    ],
+)
+def test_why_there_is_no_smallest_effect(results: Json, row: Json, seeds: list[int], said: str) -> None:
+    results["neighbours"][0] |= {**row, "smallest_effect": None}
+    results["candidates"][2]["seeds"] = seeds
+    assert neighbours(results)[0]["effect"] == said
+
+
+def test_a_judge_that_is_not_believed_is_marked_where_its_figures_stand(results: Json) -> None:
+    assert {c.key: c.doubt for c in build_board(results).columns if c.doubt} == {}
+    results["judges"][1]["analysis"]["refused"] = "95.0% of 120 verdicts could not be read"
+    board = build_board(results)
+    (place,) = (i for i, column in enumerate(board.columns) if column.doubt)
+    assert (board.columns[place].key, board.columns[place].doubt) == ("gpt4", "not believed")
+    assert {row.cells[place].verdict for row in board.rows} == {""}
+    assert board_warnings(results)[-1] == (
+        "Judge gpt4 is not believed: nothing is concluded from its win rates."
+    )
+
+
+def test_one_example_has_no_interval(results: Json) -> None:
+    rate = results["candidates"][1]["win_rates"]["gpt4"]["rules"]["average"]
+    rate |= {"value": 0.545, "low": 0.545, "high": 0.545, "n": 1}
+    board = build_board(results)
+    place = next(i for i, column in enumerate(board.columns) if column.key == "gpt4")
+    cell = board.rows[1].cells[place]
+    assert (cell.text, cell.interval, cell.margin, cell.note) == ("54.5%", "", "", "n = 1, no interval")
 
 
 def verdict(value: str) -> Callable[[Json], object]:

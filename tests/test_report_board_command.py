@@ -72,6 +72,14 @@ def test_the_finding_is_said_first_then_the_board(folder: Path) -> None:
     assert lines[-1] == str(folder / "index.html")
 
 
+def test_what_goes_into_a_file_ends_no_line_in_a_blank_or_inside_a_figure(folder: Path) -> None:
+    for columns in ("80", "60", "57", "41"):
+        text = harness("report", folder, folder=folder, env={"COLUMNS": columns}).stdout
+        assert [line for line in text.splitlines() if line != line.rstrip()] == []
+        assert re.findall(r"\b[pn]\n *[=<≥].*|[=<≥]\n *\d.*|\d (?:to|–)\n.*|\d\n *(?:pt|MB)\b.*", text) == []
+        assert "p < 0.001" in text
+
+
 def test_verdicts_are_told_without_colour(folder: Path, tmp_path: Path) -> None:
     told = json.loads((folder / "results.json").read_text())
     told["candidates"][2]["differences"]["perplexity"]["verdict"] = "worse"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from harness.report import render
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(make_report_input(tmp_path_factory.mktemp("page")))
-
-
-@pytest.fixture
-def reader(browser: Any) -> Iterator[Reader]:
-    """A reader who must have asked for the page alone and have heard no complaint at the end."""
-    made = Reader(browser)
-    yield made
-    assert {url.partition("#")[0][-11:] for url in made.requests} == {"/index.html"}
-    assert made.complaints == []
-    made.context.close()
 
 
 def names(page: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -135,15 +136,23 @@ def test_that_count_is_the_one_of_the_smallest_p_value(results: Json, judge: str
     assert least["p_adjusted"] == pytest.approx(least["p_value"] * families.of_differences(results, column))
 
 
-def test_shades_are_quarters_of_what_is_told_apart(results: Json) -> None:
+def test_a_shade_is_of_the_size_of_the_difference(results: Json) -> None:
+    """Beside base all candidates would be alike: the largest difference is one between candidates."""
+    results = copy.deepcopy(results)
+    pairs = [p for p in results["pairs"] if p["metric"] == "perplexity"]
+    apart = [p for p in pairs if p["verdict"] in ("a", "b")]
+    among = sorted((p for p in apart if "base" not in (p["a"], p["b"])), key=lambda p: abs(p["value"]))
+    assert len(among) > 4
+    for pair, value in zip(among[-5:], (0.5, 1.1, 2.1, 4.1, 8.0), strict=True):
+        pair["value"] = math.copysign(value, pair["value"])
+    for pair in among[:-5]:
+        pair["value"] = math.copysign(0.1, pair["value"])
     chart = matrix_chart(results)
     assert chart is not None
     levels = [int(level) for level in re.findall(r"shade level-(\d)", chart.svg)]
-    apart = [p for p in results["pairs"] if p["metric"] == "perplexity" and p["verdict"] in ("a", "b")]
-    assert levels.count(0) == len(levels) - 2 * len(apart)
-    counts = [levels.count(level) for level in (1, 2, 3, 4)]
-    assert sum(counts) == 2 * len(apart)
-    assert max(counts) - min(counts) <= 4
+    with_base = len(apart) - len(among)
+    wanted = [len(pairs) - len(apart), len(among) - 4, 1, 1, 2 + with_base]
+    assert [levels.count(level) for level in range(5)] == [2 * n for n in wanted]
     assert chart.svg.count(">▲<") == chart.svg.count(">▼<") == len(apart)
     assert chart.svg.count(">≈<") == levels.count(0)
 
@@ -212,8 +221,8 @@ def test_lengths_that_start_at_nothing_have_a_linear_axis(fresh: Json) -> None:
     assert "characters, logarithmic" in chart.svg
 
 
-def every_number(drawing: str) -> Iterator[float]:
-    for found in re.findall(r'\b(?:x|y|x1|x2|y1|y2|cx|cy|r|width|height)="([^"]*)"', drawing):
+def coordinates(drawing: str, axis: str) -> Iterator[float]:
+    for found in re.findall(rf'\b(?:{axis}|{axis}1|{axis}2|c{axis})="([^"]*)"', drawing):
         yield float(found)
 
 
@@ -233,10 +242,10 @@ def test_no_chart_leaves_its_frame(tmp_path: Path, count: int) -> None:
     for chart in charts:
         size = re.search(r'viewBox="0 0 (\d+) (\d+)"', chart.svg)
         assert size
-        most = max(map(float, size.groups()))
-        assert all(math.isfinite(number) and -1 <= number <= most for number in every_number(chart.svg)), (
-            chart.title
-        )
+        for axis, most in zip("xy", map(float, size.groups()), strict=True):
+            found = list(coordinates(chart.svg, axis))
+            assert found
+            assert all(-1 <= number <= most + 1 for number in found), chart.title
 
 
 def test_the_page_without_judges_or_with_one_candidate_is_whole(tmp_path: Path) -> None:

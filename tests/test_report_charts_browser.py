@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Reader, sync_api
 from report_candidates import TUNED
-from report_inputs import make_report_input
+from report_inputs import changed, make_report_input
 
 from harness.report import render
 from harness.report.charts.tradeoff import tradeoff_chart
@@ -32,7 +31,8 @@ SERVED = "lora-r16"
 def serve(results: Json) -> None:
     """A server of one candidate, which charges for its answers."""
     (candidate,) = [c for c in results["candidates"] if c["name"] == SERVED]
-    candidate.update(training=None, backend="openai", method=None, costs=dict.fromkeys(candidate["costs"]))
+    costs = {**dict.fromkeys(candidate["costs"]), "seconds": {}}
+    candidate.update(training=None, backend="openai", method=None, costs=costs)
     candidate["answers"]["cost_usd"] = 0.43
 
 
@@ -51,9 +51,7 @@ def nothing(results: Json) -> None:
 
 def made(folder: Path, change: Callable[[Json], None], tuned: Any = TUNED) -> tuple[Path, Json]:
     make_report_input(folder, examples=20, tuned=tuned)
-    results = json.loads((folder / "results.json").read_text())
-    change(results)
-    (folder / "results.json").write_text(json.dumps(results))
+    results = changed(folder, change)
     return render(folder), results
 
 
@@ -75,16 +73,6 @@ def priced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Json]:
     return made(tmp_path_factory.mktemp("many"), nothing, MANY)
-
-
-@pytest.fixture
-def reader(browser: Any) -> Iterator[Reader]:
-    """A reader who must have asked for the page alone and have heard no complaint at the end."""
-    opened = Reader(browser)
-    yield opened
-    assert {url.partition("#")[0][-11:] for url in opened.requests} == {"/index.html"}
-    assert opened.complaints == []
-    opened.context.close()
 
 
 def figure(page: Any) -> Any:
@@ -206,6 +194,19 @@ def test_going_to_another_link_draws_its_price(reader: Reader, plain: tuple[Path
     page.evaluate("location.hash = '#'")
     sync_api.expect(figure(page).locator("h3")).to_have_text("perplexity against train time")
     assert page.get_by_label("US dollars per hour").input_value() == ""
+
+
+def test_a_price_is_in_the_answer_above_too(reader: Reader, plain: tuple[Path, Json]) -> None:
+    page = reader.open(plain[0], "#charts?price=2")
+    leader = plain[1]["candidates"][1]
+    answer = page.locator(".glance > div").last
+    cost = 2 * leader["costs"]["train_device_hours"]
+    told = answer.locator("[data-part=priced]").text_content()
+    assert told.startswith("at your $2.00 per hour: $")
+    assert float(told.partition(": $")[2].split()[0]) == pytest.approx(cost, rel=0.01)
+    assert told.endswith(f"({leader['name']})")
+    type_price(page, "")
+    assert answer.locator("[data-part=priced]").text_content() == ""
 
 
 def test_without_the_price_all_is_as_it_came(reader: Reader, served: tuple[Path, Json]) -> None:

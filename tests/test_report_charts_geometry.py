@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import combinations, pairwise
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import format as fmt
-from harness.report.charts import colour, labels, money
+from harness.report.charts import colour, common, labels, money
 from harness.report.charts.common import fitting, text_width, tick_texts
 from harness.report.charts.loss import downsample
 
@@ -102,7 +103,7 @@ def test_no_name_covers_another_or_leaves_the_frame(spots: list[labels.Spot]) ->
 
 
 @given(SPOTS)
-def test_up_to_twenty_names_all_have_a_place(spots: list[labels.Spot]) -> None:
+def test_eleven_names_all_have_a_place(spots: list[labels.Spot]) -> None:
     """Each takes at most two lines of the grid from another, of 22 to the right or to the left."""
     assert None not in labels.place(spots[:11], FRAME)
 
@@ -147,3 +148,16 @@ def test_long_names_keep_both_ends() -> None:
 
 def test_two_dozen_candidates_have_lines_of_their_own() -> None:
     assert len({colour(index) for index in range(25)}) == 25
+
+
+def test_a_name_that_fits_nowhere_is_never_measured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+
+    def measure(text: str) -> float:
+        measured.append(len(text))
+        return text_width(text)
+
+    monkeypatch.setattr(common, "text_width", measure)
+    name = "a" * 50_000 + "b" * 50_000
+    assert re.fullmatch("a+…b+", fitting(name, 150))
+    assert 0 < max(measured) < 100

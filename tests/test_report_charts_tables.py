@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import strategies as st
 from report_candidates import TUNED
 from report_examples import METRICS
 from report_inputs import JUDGES, make_report_input
 
 from harness.report import render
-from harness.report.charts import labels
 from harness.report.charts.lengths import QUANTILES
 
 Json = dict[str, Any]
 Table = dict[str, list[tuple[dict[str, str], str]]]
 """The rows of a table behind a chart: name -> cells as attributes and text."""
-COSTS = st.floats(1e-6, 1e6)
-FRAME = labels.Frame(64, 636, 20, 316)
 
 
 class Tables(HTMLParser):

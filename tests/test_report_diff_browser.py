@@ -123,11 +123,41 @@ def test_each_against_the_reference_and_off_again(page: Any) -> None:
     page.locator("[name=diff]").select_option("reference")
     first = page.locator(".example").first
     sync_api.expect(first.locator("del")).to_have_count(0)
-    assert first.locator("ins").all_inner_texts() == ["dog"]
-    assert "no word that is not in the reference" in first.locator(".side > .note").first.inner_text()
+    assert first.locator("ins").count() == 0  # green is "better" elsewhere, and these words are not
+    assert first.locator(".side u").all_inner_texts() == ["dog"]
+    notes = [note.rpartition(" · ")[2] for note in first.locator(".side > .note").all_inner_texts()]
+    assert notes == [
+        "no word that is not in the reference, 3 of its words missing",
+        "1 word not in the reference, 1 of its words missing",
+    ]
+    # The reference: the cat sat on the mat. Left: the cat sat. Right: the dog sat on the mat.
+    assert first.locator(".block.reference u.some").all_inner_texts() == ["cat", "on the mat"]
+    assert first.locator(".block.reference u:not(.some)").count() == 0
+    assert first.locator(".block.reference .text").inner_text() == "the cat sat on the mat"
+    unlike = page.locator(".example").nth(1).locator(".block.reference u:not(.some)")
+    assert unlike.all_inner_texts() == ["the cat sat on the mat"]
     page.locator("[name=diff]").select_option("")
-    sync_api.expect(page.locator("ins")).to_have_count(0)
+    sync_api.expect(page.locator(".example u")).to_have_count(0)
     assert "diff=" not in page.evaluate("location.hash")
+
+
+def test_what_the_marks_mean_stands_by_the_controls(page: Any) -> None:
+    told = page.locator(".controls [data-marks]")
+    for choice, meaning in ("pair", "only the left answer has"), ("reference", "the reference lacks"):
+        page.locator("[name=diff]").select_option(choice)
+        sync_api.expect(told.locator("visible=true")).to_have_count(1)
+        assert meaning in told.locator("visible=true").inner_text()
+    page.locator("[name=diff]").select_option("")
+    sync_api.expect(told.locator("visible=true")).to_have_count(0)
+
+
+def test_the_reference_beside_an_answer_has_its_marks_there(page: Any) -> None:
+    page.locator("[name=a]").select_option(label="reference")
+    page.locator("[name=diff]").select_option("reference")
+    first = page.locator(".example").first
+    sync_api.expect(first.locator(".block.reference")).to_have_count(0)
+    assert first.locator(".side").first.locator("u").all_inner_texts() == ["cat"]
+    assert first.locator(".side").last.locator("u").all_inner_texts() == ["dog"]
 
 
 def test_a_long_text_folds_and_unfolds(page: Any) -> None:

@@ -16,6 +16,7 @@ from report_examples import METRICS
 from report_inputs import JUDGES, make_report_input
 
 from harness.report import render
+from harness.report.board import build_board
 from harness.report.explorer import Examples, load_examples
 
 Json = dict[str, Any]
@@ -41,7 +42,7 @@ def results(folder: Path) -> Json:
     return dict(json.loads((folder / "results.json").read_text()))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lines(folder: Path) -> list[Json]:
     return [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
 
@@ -157,6 +158,37 @@ def test_many_candidates_keep_letters_of_their_own(results: Json) -> None:
     found = columns(load_examples(many, [entry(reference="r", answers=answers)]))
     assert len({c["alike"] for c in found["candidates"]}) == 100
     assert found["candidates"][61]["alike"] == string.ascii_letters[-1]
+
+
+def test_names_that_differ_in_what_cannot_be_seen_differ_on_the_page(results: Json) -> None:
+    names = ["full", "full\u200b", "fu\u00adll", "full\u200e", "full\ufe0f", "a b", "a\u00a0b"]
+    several = {
+        **results,
+        "candidates": [{**results["candidates"][0], "name": name} for name in names],
+        "judges": [],
+    }
+    found = columns(load_examples(several, [entry()]))
+    shown = [candidate["name"] for candidate in found["candidates"]]
+    assert shown == [
+        "full", "full⟨U+200B⟩", "fu⟨U+00AD⟩ll", "full⟨U+200E⟩", "full⟨U+FE0F⟩", "a b", "a⟨U+00A0⟩b"
+    ]  # fmt: skip
+    assert [row.name for row in build_board({**several}).rows] == shown
+
+
+def test_metrics_that_are_no_mean_of_examples_are_named(
+    results: Json, lines: list[Json], folder: Path
+) -> None:
+    assert load_examples(results, lines).pooled == (
+        "perplexity", "bits per byte", "token accuracy", "BLEU", "chrF"
+    )  # fmt: skip
+    for line in lines:
+        for answer in line["answers"].values():
+            answer["statistics"] = {"exact_match": answer["statistics"].get("exact_match") or [None]}
+    assert load_examples(results, lines).pooled == ()
+    told = " ".join((render(folder)).read_text().split())
+    assert (
+        "The board’s perplexity, bits per byte, token accuracy, BLEU and chrF are made of the counts" in told
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from report_examples import METRICS
 from report_inputs import make_report_input
 
 from harness.report import render
+from harness.report.explorer import load_examples
 
 Json = dict[str, Any]
 
@@ -25,19 +25,9 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render(make_report_input(tmp_path_factory.mktemp("page")))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lines(index: Path) -> list[Json]:
     return [json.loads(line) for line in (index.parent / "examples.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def reader(browser: Any) -> Iterator[Reader]:
-    """A reader who must have asked for the page alone and have heard no complaint at the end."""
-    made = Reader(browser)
-    yield made
-    assert {url.partition("#")[0][-11:] for url in made.requests} == {"/index.html"}
-    assert made.complaints == []
-    made.context.close()
 
 
 # Paging
@@ -145,6 +135,24 @@ def test_the_largest_differences_come_first(reader: Reader, index: Path, lines: 
     assert shown[-1] < shown[0] / 2 or len(set(shown)) > 40
 
 
+@pytest.mark.parametrize(
+    ("key", "metric", "sign"), [("right:", "chrf", 1), ("left:", "chrf", -1), ("left:", "perplexity", 1)]
+)
+def test_one_side_ahead_most_comes_first(
+    reader: Reader, index: Path, lines: list[Json], key: str, metric: str, sign: int
+) -> None:
+    page = reader.open(index, f"#examples?a=full&b=last2&order={key}{metric}")
+    assert page.locator("[name=order]").input_value() == key + metric
+    leads = [
+        sign * (line["answers"]["last2"]["scores"][metric] - line["answers"]["full"]["scores"][metric])
+        for line in lines
+    ]
+    shown = [leads[number - 1] for number in numbers(page)]
+    assert shown[0] == pytest.approx(max(leads), rel=1e-3)
+    assert all(a >= b - 0.01 * abs(a) - 0.01 for a, b in pairwise(shown))
+    assert max(leads) > 0 > min(leads)
+
+
 def test_values_of_another_tokenizer_are_not_set_against_each_other(reader: Reader, tmp_path: Path) -> None:
     make_report_input(tmp_path, examples=4)
     results = json.loads((tmp_path / "results.json").read_text())
@@ -190,6 +198,48 @@ def test_both_orders_and_their_reasons_stand_by_the_answers(
     assert verdict.locator(".reason").all_inner_texts() == [one["reason"] for one in given]
 
 
+@pytest.mark.parametrize(("a", "b"), [("lora-r16", "full"), ("full", "lora-r16")])
+def test_what_is_said_of_one_answer_stands_under_it(reader: Reader, index: Path, a: str, b: str) -> None:
+    page = reader.open(index, f"#examples?a={a}&b={b}")
+    first = page.locator(".example").first
+    beside = first.locator(".verdicts.about > div")
+    for place, name in enumerate((a, b)):
+        labels = beside.nth(place).locator(".label").all_inner_texts()
+        assert len(labels) == 3  # reference, gpt4, people
+        assert {label.partition(": ")[2] for label in labels} == {f"{name} against base"}
+        left, right = (
+            one.bounding_box()["x"] for one in (beside.nth(place), first.locator(".side").nth(place))
+        )
+        assert abs(left - right) < 12
+    assert f"local: {a} against {b}" in first.locator(".verdicts:not(.about)").inner_text()
+
+
+def test_a_judge_that_was_asked_once_gave_one_verdict(
+    reader: Reader, index: Path, lines: list[Json], tmp_path: Path
+) -> None:
+    """As the judge stage writes it: the mirrored verdict after the one that was given."""
+    results = json.loads((index.parent / "results.json").read_text())
+    results["judges"][0]["symmetric"] = True
+    given = {"opponent": "base", "candidate_first": True, "choice": "first", "reason": "nearer", "raw": ""}
+    mirrored = {**given, "candidate_first": False, "choice": "second", "reason": "in the other order: nearer"}
+    for line in lines:
+        line["verdicts"]["reference"] = {TUNED[0][0]: [given, mirrored]}
+    found = load_examples(results, lines)
+    pair = json.loads(found.json)["judges"][0]["pairs"][0]
+    assert (set(pair["first"]), set(pair["second"])) == ({"w"}, {"-"})
+    html = render_with(index, results, lines, tmp_path)
+    verdict = reader.open(html).locator(".example").first.locator(".verdict", has_text="reference:")
+    assert verdict.locator(".order p").all_inner_texts() == ["shown first: win"]
+    assert verdict.locator(".reason").all_inner_texts() == ["nearer"]
+
+
+def render_with(index: Path, results: Json, lines: list[Json], folder: Path) -> Path:
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "verdicts.jsonl").write_bytes((index.parent / "verdicts.jsonl").read_bytes())
+    return render(folder)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "teller"),
     [("qlora-r16", "full", "qlora-r16"), ("full", "qlora-r16", "full"), ("base", "full", "full")],
@@ -221,7 +271,7 @@ def test_scores_are_those_of_the_example(reader: Reader, index: Path, lines: lis
 def test_the_reference_can_be_one_side(reader: Reader, index: Path, lines: list[Json]) -> None:
     page = reader.open(index, "#examples?a=reference&b=full&diff=pair")
     first = page.locator(".example").first
-    assert first.locator(".side h4").all_inner_texts() == ["reference", "full"]
+    assert first.locator(".side h3").all_inner_texts() == ["reference", "full"]
     assert first.locator(".side").first.locator(".text").inner_text() == lines[0]["reference"]
     assert first.locator(".block.reference").count() == 0
     assert page.locator("ins").count() > 0

@@ -9,22 +9,30 @@ import json
 import math
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import harness
+from report_examples import evaluators
 from report_inputs import make_report_input
 
+from harness import format as fmt
 from harness.errors import InputError
 from harness.publish import publish
 from harness.report import render
+from harness.report.board import build_board
 from harness.report.outputs import parquet
-from harness.report.outputs.card_figures import figures
+from harness.report.outputs.card_figures import results_of
 from harness.report.outputs.model_card import has_card, model_card
 from harness.report.outputs.names import folder_names
 from harness.report.outputs.standard_errors import StandardError
+from harness.report.tables import leaderboard_markdown
+from harness.report.text import one_line
 
 Json = dict[str, Any]
 HOSTILE = (
@@ -164,8 +172,12 @@ def test_text_that_utf8_cannot_hold_breaks_nothing(tmp_path: Path) -> None:
     assert first.prompt[0]["content"] == kept
     assert {v["reason"] for v in frame.iloc[1].verdicts} == {kept}
     assert frame.iloc[-1].reference
-    for path in (tmp_path / "lm-eval").rglob("*.json*"):
-        for line in path.read_bytes().decode("utf-8").splitlines() if path.suffix == ".jsonl" else ():
+    written = list((tmp_path / "lm-eval").rglob("*.json*"))
+    assert {path.suffix for path in written} == {".json", ".jsonl"}
+    for path in written:
+        text = path.read_bytes().decode("utf-8")
+        # Not `splitlines`: a text may hold other ends of lines.
+        for line in text.removesuffix("\n").split("\n") if path.suffix == ".jsonl" else (text,):
             json.loads(line)
 
 
@@ -176,7 +188,7 @@ def test_what_is_no_row_is_said_and_leaves_the_folder_as_it_was(folder: Path, tm
     def change(_: Json, entries: list[Json]) -> None:
         entries[-1]["answers"]["base"]["tokens"] = "many"
 
-    with pytest.raises(InputError, match=r"cannot be written as a row of examples\.parquet"):
+    with pytest.raises(InputError, match=r"answers\.base\.tokens is not integer or null"):
         made(tmp_path, change)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     changed = {path.name for path in before if before[path] != after[path]}
@@ -217,6 +229,28 @@ def test_its_columns_are_documented(folder: Path, repo: Path) -> None:
     assert [name for name in sorted(named) if f"`{name}`" not in guide] == []
     lines = csv.reader(io.StringIO((folder / "leaderboard.csv").read_text()))
     assert [name for name in next(lines) if not re.search(rf"\b{name}\b", guide)] == []
+
+
+def test_the_guide_s_own_code_gives_what_it_says(folder: Path, repo: Path, entries: list[Json]) -> None:
+    guide = (repo / "reports" / "README.md").read_text(encoding="utf-8")
+    code = guide.split("## examples.parquet")[1].split("```python\n")[1].split("```")[0]
+    found: dict[str, Any] = {}
+    exec(code.replace("reports/mine", folder.as_posix()), found)
+    assert len(found["verdicts"]) == sum(len(v) for v in found["answers"]["verdicts"])
+    values = found["answers"].groupby("candidate").mean(numeric_only=True)
+    apart = set()
+    for metric, (_, evaluator) in evaluators().items():
+        for name in found["matches"].index:
+            parts = [entry["answers"][name]["statistics"].get(metric, [None])[0] for entry in entries]
+            known = [part for part in parts if part is not None]
+            if not known:
+                continue
+            corpus = float(evaluator.score(np.sum(known, axis=0)))
+            if metric == "exact_match":
+                assert tuple(found["matches"].loc[name]) == (pytest.approx(corpus), len(known))
+            elif values.loc[name, f"score_{metric}"] != pytest.approx(corpus, rel=1e-6):
+                apart.add(metric)
+    assert apart == {"perplexity", "bits_per_byte", "token_accuracy", "bleu", "chrf"}
 
 
 # lm-eval
@@ -357,7 +391,7 @@ def test_the_head_survives_the_hub_s_own_reader(folder: Path, results: Json) -> 
         assert found
         assert all(isinstance(result, EvalResult) for result in found)
         told = {result.metric_type: result.metric_value for result in found}
-        assert told == {key: value for key, _, value in figures(results, candidate)}
+        assert told == {key: value for key, _, value in results_of(results, candidate, 0)}
         scores = {name: s["value"] for name, s in candidate["scores"].items() if "value" in s}
         assert scores.items() <= told.items()
         name, again = model_index_to_eval_results(card.data.to_dict()["model-index"])
@@ -403,9 +437,72 @@ def test_a_card_says_how_it_was_trained_and_what_speaks_against_it(folder: Path,
 def test_several_seeds_are_named_and_whose_the_weights_are(results: Json) -> None:
     changed = json.loads(json.dumps(results["candidates"][2]))
     one = changed["training"]["per_seed"][0]
-    changed["training"]["per_seed"] = [{**one, "seed": seed} for seed in (4, 5, 6)]
-    assert "4, 5 and 6; the weights are those of seed 5" in model_card(results, changed, seed=5)
+    changed["seeds"] = [4, 5, 6]
+    steps = {4: 10, 5: 20, 6: 30}
+    changed["training"]["per_seed"] = [{**one, "seed": seed, "steps": n} for seed, n in steps.items()]
+    for score in changed["scores"].values():
+        score["per_seed"] = [score["value"] + by for by in (-1, 0.125, 1)]
+    text = model_card(results, changed, seed=5)
+    assert "4, 5 and 6; the weights are those of seed 5" in text
     assert "the weights are those of seed 4" in model_card(results, changed)
+    assert "| steps | 20 of" in text
+    assert "Intervals are 95%, over these examples and seeds 4, 5 and 6." in text
+    assert "The figures are over seeds 4, 5 and 6" in text
+    heads, rows = table_of(text)
+    assert heads[1:5] == ["over 3 seeds", "95% interval", "n", "seed 5 alone"]
+    told = {name: label for name, label, _ in results_of(results, changed, 5)}
+    for row, metric in zip(rows, results["metrics"], strict=False):
+        score = changed["scores"][metric["name"]]
+        own = fmt.score(score["value"] + 0.125, metric["unit"], score["low"], score["high"])
+        assert row[4] == own
+        assert told[metric["name"]].endswith(f"over seeds 4, 5 and 6, seed 5 alone {own}")
+    assert {row[4] for row in rows[len(results["metrics"]) :]} == {"–"}  # of win rates it is not known
+
+
+def table_of(card: str) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table of results."""
+    lines = card.split("## Results\n\n")[1].split("\n\n")[0].splitlines()
+    heads, _, *rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert {len(row) for row in rows} == {len(heads)}
+    return heads, rows
+
+
+def test_one_seed_has_no_column_of_its_own(folder: Path) -> None:
+    heads, _ = table_of(cards(folder)["full"])
+    assert heads == ["metric", "value", "95% interval", "n", "base", "difference to base", "verdict"]
+    assert "over these examples. " in cards(folder)["full"]
+    assert "alone" not in cards(folder)["full"]
+
+
+def test_what_the_board_does_not_believe_is_left_out_of_the_card(results: Json) -> None:
+    changed = json.loads(json.dumps(results))
+    by_judge = {judge["name"]: judge for judge in changed["judges"]}
+    by_judge["reference"]["analysis"]["refused"] = "95.0% of 120 verdicts could not be read"
+    last = next(c for c in changed["candidates"] if c["name"] == "last2")
+    full = next(c for c in changed["candidates"] if c["name"] == "full")
+    assert last["win_rates"]["gpt4"]["unread"]
+    full["win_rates"]["people"] = {"missing": "nobody | was asked", "skipped": 0, "not_judged": 0}
+    for candidate, believed in ((last, {"local", "people"}), (full, {"gpt4", "local"})):
+        told = {key for key, *_ in results_of(changed, candidate, 0) if key.startswith("win_rate_")}
+        assert told == {f"win_rate_{judge}" for judge in believed}
+        text = model_card(changed, candidate)
+        _, rows = table_of(text)
+        shown = {row[0].split()[3].rstrip(",") for row in rows if row[0].startswith("win rate by")}
+        assert shown == believed | ({"people"} if candidate is full else set())
+        why = "The win rate by reference is left out: the judge is not believed (95.0% of 120 verdicts"
+        assert why in text
+    assert "The win rate by gpt4 is left out: 16.7% of its verdicts here" in model_card(changed, last)
+    (row,) = [row for row in table_of(model_card(changed, full))[1] if "people" in row[0]]
+    assert row[1:] == [r"missing: nobody \| was asked", "", "", "", "", ""]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_missing_on_the_card(results: Json, value: float) -> None:
+    changed = json.loads(json.dumps(results))
+    candidate = changed["candidates"][1]
+    candidate["scores"]["chrf"]["value"] = value
+    assert "chrf" not in {key for key, *_ in results_of(changed, candidate, 0)}
+    assert "| chrF ↑ | missing: not a finite number" in model_card(changed, candidate)
 
 
 @pytest.mark.parametrize("template", ["chat", "alpaca", "plain", "jinja"])
@@ -428,12 +525,16 @@ def test_the_code_is_python_for_every_method_and_template(results: Json, templat
 
 def test_names_become_folders_of_their_own() -> None:
     names = [*HOSTILE, "lora", "LoRA", "lora.", "a" * 300, "ä", "ö", "lora-r16"]
+    names += ["CON.txt", "aux.", "lpt1.a.b", "x.", "lone \ud801", "lone \ufffd", "a b", "nul ", "COM1"]
+    taken = folder_names(["a b"])["a b"]
+    names += [taken, taken.upper()]  # what another's folder is called already
     folders = folder_names(names)
     assert folders["lora-r16"] == "lora-r16"
+    assert folders["a b"] == taken
     assert len({folder.casefold() for folder in folders.values()}) == len(set(names))
     for folder in folders.values():
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", folder)
-        assert folder.casefold() not in ("con", "nul")
+        assert not re.fullmatch("con|prn|aux|nul|com[0-9]|lpt[0-9]", folder.casefold().split(".")[0])
         assert not folder.endswith(".")
 
 
@@ -449,7 +550,9 @@ def test_a_hostile_name_breaks_neither_folder_nor_card(tmp_path: Path, name: str
     (folder,) = cards(outer).keys() - {"qlora-r16", "lora-r16", "lora-r4", "last2"}
     text = cards(outer)[folder]
     card = ModelCard(text)
-    assert card.data.to_dict()["model-index"][0]["results"]
+    index = card.data.to_dict()["model-index"][0]
+    assert index["results"]
+    assert index["name"] == one_line(name)
     body = card.text
     assert "<script>" not in body
     assert "\x1b" not in text
@@ -459,6 +562,45 @@ def test_a_hostile_name_breaks_neither_folder_nor_card(tmp_path: Path, name: str
     assert sum(line.startswith("# ") for line in body.splitlines()) == 1
     table = [line for line in body.splitlines() if line.startswith("| ") and "↑" in line]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["no", "~", "1e5", "0x1F", "2026-01-01", "a: b", "x\x7f\ufffe\u2028\ufeff", "%!&*"]
+)
+def test_no_name_is_taken_for_anything_else_in_the_head(results: Json, text: str) -> None:
+    """Read by YAML 1.1, which has more words of its own, and by 1.2."""
+    import yaml
+    from ruamel.yaml import YAML
+
+    changed = json.loads(json.dumps(results))
+    candidate = changed["candidates"][1]
+    candidate |= {"name": text, "method": text}
+    candidate["scores"]["chrf"]["value"] = 1e-05
+    candidate["win_rates"] = {}
+    head = model_card(changed, candidate).split("---\n")[1]
+    for found in (yaml.safe_load(head), YAML(typ="safe").load(head)):
+        (entry,) = found["model-index"]
+        assert entry["name"] == found["tags"][2] == one_line(text)
+        (result,) = entry["results"]
+        told = {metric["type"]: metric["value"] for metric in result["metrics"]}
+        assert told == {key: value for key, _, value in results_of(changed, candidate, 0)}
+        assert told["chrf"] == 1e-05
+
+
+def test_a_report_needs_nothing_of_the_hub(folder: Path, tmp_path: Path) -> None:
+    """huggingface_hub reads its settings when it is imported, and fails where they are no good."""
+    for name in ("results.json", "examples.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    done = harness("report", tmp_path, folder=tmp_path, env={"HF_ENDPOINT": "http://[broken"})
+    assert done.returncode == 0, done.stderr
+    assert cards(tmp_path) == cards(folder)
+    code = (
+        "import json, sys; from harness.report.outputs.model_card import model_card\n"
+        "found = json.load(open('results.json'))\n"
+        "model_card(found, found['candidates'][1])\n"
+        "sys.exit('huggingface_hub' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
 def test_nothing_private_is_written(tmp_path: Path) -> None:
@@ -501,7 +643,7 @@ def test_what_an_earlier_render_wrote_goes_and_nothing_else(tmp_path: Path) -> N
     def drop(results: Json, entries: list[Json]) -> None:
         gone = {"full", "lora-r4", "last2"}
         results["candidates"] = [c for c in results["candidates"] if c["name"] not in gone]
-        results["pairs"], results["judges"], results["neighbours"] = [], [], {}
+        results["pairs"], results["judges"], results["neighbours"] = [], [], []
         for candidate in results["candidates"]:
             candidate["win_rates"] = {}
         for entry in entries:
@@ -533,6 +675,17 @@ def test_a_forged_list_of_what_was_written_removes_nothing_outside(tmp_path: Pat
     render(report)
 
 
+def test_a_report_is_named_by_its_folder_or_its_results(folder: Path, tmp_path: Path) -> None:
+    for name in ("results.json", "examples.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    done = harness("report", "results.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "index.html").read_bytes() == (folder / "index.html").read_bytes()
+    missing = harness("report", "nowhere/results.json", folder=tmp_path)
+    assert missing.returncode == 2
+    assert len(missing.stderr.splitlines()) == 1
+
+
 def test_publishing_writes_them_all(tmp_path: Path) -> None:
     artifact = make_report_input(tmp_path / "artifact", examples=4)
     publish(artifact, tmp_path / "reports" / "suite")
@@ -540,7 +693,63 @@ def test_publishing_writes_them_all(tmp_path: Path) -> None:
     assert {"examples.parquet", "lm-eval", "cards", "index.html", "leaderboard.md"} <= names
 
 
-# leaderboard.md
+# leaderboard.md and leaderboard.csv
+
+
+def test_the_signs_of_the_terminal_stand_behind_the_figures(folder: Path, results: Json) -> None:
+    text = (folder / "leaderboard.md").read_text()
+    table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    signs = {"better": " +", "worse": " −", "cannot be told apart": r" \~"}
+    seen = set()
+    for line, row in zip(table, build_board(results).rows, strict=True):
+        if row.kind == "ok":
+            assert line[0] == f"| {row.rank} {row.group}"
+            assert row.group
+        for shown, cell in zip(line[2:], row.cells, strict=True):
+            ends = [sign for sign in signs.values() if shown.removesuffix(" |").endswith(sign)]
+            assert ends == ([signs[cell.verdict]] if cell.verdict else [])
+            seen.add(cell.verdict)
+    assert "better" in seen
+    legend = next(line for line in text.splitlines() if line.startswith("↑ higher"))
+    assert "who shares a letter cannot be told apart" in legend
+    for verdict, sign in signs.items():
+        assert (f"{sign.strip()} {verdict}" in legend) == (verdict in seen)
+    assert "\\*" not in legend
+
+
+def test_better_and_worse_have_signs_of_their_own(results: Json) -> None:
+    changed = json.loads(json.dumps(results))
+    for candidate, verdict in zip(changed["candidates"][1:], ("better", "worse"), strict=False):
+        candidate["differences"]["chrf"]["verdict"] = verdict
+    text = leaderboard_markdown(changed, build_board(changed))
+    one, other = [line for line in text.splitlines() if line.startswith("| ")][2:4]
+    value = fmt.score(changed["candidates"][2]["scores"]["chrf"]["value"], "")
+    assert f"| {value} " in other
+    assert re.search(rf"\| {value} \[[^|]*\] − \|", other)
+    assert not re.search(r"\] − \|", one)
+    assert "+ better, − worse" in text
+
+
+def test_a_judge_that_is_not_believed_is_marked_in_markdown(results: Json) -> None:
+    changed = json.loads(json.dumps(results))
+    changed["judges"][0]["analysis"]["refused"] = "95.0% of 120 verdicts could not be read"
+    head = next(
+        line for line in leaderboard_markdown(changed, build_board(changed)).splitlines() if "| rank" in line
+    )
+    assert "reference win rate ↑ (not believed)" in head
+    assert head.count("not believed") == 1
+
+
+def test_every_fraction_in_the_csv_says_that_it_is_one(folder: Path, results: Json) -> None:
+    rows = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
+    units = {metric["name"]: metric["unit"] for metric in results["metrics"]}
+    assert "%" in units.values()
+    for row in rows:
+        if row["kind"] == "win rate" or (row["kind"] == "score" and units[row["metric"]] == "%"):
+            assert row["unit"] == "fraction"
+            assert not row["value"] or 0 <= float(row["value"]) <= 1
+        elif row["kind"] == "score":
+            assert row["unit"] == units[row["metric"]]
 
 
 def test_markdown_has_the_finding_first_and_folds_the_rest(folder: Path, results: Json) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from report_inputs import make_report_input
+from report_inputs import changed, make_report_input
 
 from harness.cli import main
 from harness.errors import HarnessError, InputError
-from harness.json_files import iter_json_lines, read_json, write_json, write_jsonl
+from harness.json_files import iter_json_lines, read_json, write_jsonl
 from harness.report.reparse import Reread, reparse
 
 READER = '''"""Reads its old replies."""
@@ -44,14 +44,8 @@ BETTER = """found = json.loads(raw)["choice"]
 def folder(tmp_path: Path) -> Path:
     """A report in which gpt4's verdicts come from the plugin `reader`."""
     made = make_report_input(tmp_path / "report", examples=40)
-    rewrite(made, lambda results: results["judges"][1]["plugin"].update(name="reader"))
+    changed(made, lambda results: results["judges"][1]["plugin"].update(name="reader"))
     return made
-
-
-def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    results = read_json(folder / "results.json")
-    change(results)
-    write_json(folder / "results.json", results)
 
 
 def suite_with(tmp_path: Path, body: str, name: str = "reader") -> Path:
@@ -92,7 +86,7 @@ def test_a_better_parser_changes_what_it_reads(folder: Path, tmp_path: Path) -> 
     shown = [verdict for entry in iter_json_lines(folder / "examples.jsonl")
              for verdict in entry["verdicts"]["gpt4"].get("last2", ())]  # fmt: skip
     assert {verdict["choice"] for verdict in shown} == {"first", "second", "tie"}
-    assert not (folder / "index.html").exists()
+    assert (folder / "index.html").is_file()
 
 
 def test_reading_the_same_changes_nothing(folder: Path, tmp_path: Path) -> None:
@@ -102,6 +96,7 @@ def test_reading_the_same_changes_nothing(folder: Path, tmp_path: Path) -> None:
     assert told[1].changed == 0
     assert (folder / "verdicts.jsonl").read_bytes() == files["verdicts.jsonl"]
     again = read_json(folder / "results.json")
+    assert again.pop("examples")["n"] == len((folder / "examples.jsonl").read_text().splitlines())
     faults = [board["judges"][1]["receipt"].pop("faults") for board in (again, results)]
     assert faults[0] == {"invalid": results["judges"][1]["receipt"]["unparsed"]}
     warnings = results.pop("warnings")  # of which one is not the stage's
@@ -117,14 +112,14 @@ def test_a_warning_in_words_of_an_earlier_version_does_not_stay(folder: Path, tm
         for row in results["candidates"]:
             row["judge_warnings"] = [f"formerly: {warning}" for warning in row["judge_warnings"]]
 
-    rewrite(folder, reword)
+    changed(folder, reword)
     reparse(folder, suite_with(tmp_path, 'return Verdict(json.loads(raw)["choice"])'))
     assert read_json(folder / "results.json")["candidates"] == before
 
 
 @pytest.mark.parametrize("rank_by", ["gpt4", "local"])
 def test_a_board_ranked_by_a_judge_is_ranked_anew(folder: Path, tmp_path: Path, rank_by: str) -> None:
-    rewrite(folder, lambda results: results["suite"].update(rank_by=rank_by))
+    changed(folder, lambda results: results["suite"].update(rank_by=rank_by))
     reparse(folder, suite_with(tmp_path, BETTER))
     rows = read_json(folder / "results.json")["candidates"]
     rates = [row["win_rates"][rank_by]["rules"]["average"]["value"] for row in rows[1:-1]]
@@ -141,7 +136,7 @@ def test_gpt4_reads_its_own_replies_without_key_or_server(
     for line in lines:
         line["raw"] = json.dumps({"explanation": "Because.", "choice": said[line["choice"]]})
     write_jsonl(folder / "verdicts.jsonl", lines)
-    rewrite(folder, lambda results: results["judges"][1]["plugin"].update(name="gpt4", options={}))
+    changed(folder, lambda results: results["judges"][1]["plugin"].update(name="gpt4", options={}))
     unparsed = [line["judge"] == "gpt4" and line["choice"] == "unparsed" for line in lines]
     told = reparse(folder)
     assert (told[1].changed, told[1].understood) == (sum(unparsed), sum(unparsed))
@@ -171,7 +166,7 @@ def test_a_panel_follows_its_members(folder: Path, tmp_path: Path) -> None:
         }
         results["judges"].append({**results["judges"][1], **panel})
 
-    rewrite(folder, combine)
+    changed(folder, combine)
     lines = list(iter_json_lines(folder / "verdicts.jsonl"))
     copies = [{**line, "judge": "both", "choice": "unparsed"} for line in lines if line["judge"] == "gpt4"]
     copies[0] |= {"settled": True, "choice": "tie"}
@@ -240,7 +235,7 @@ def test_the_command_says_what_changed_and_renders(folder: Path, tmp_path: Path)
 
 
 def test_an_earlier_schema_is_one_line(folder: Path) -> None:
-    rewrite(folder, lambda results: results.update(schema=2))
+    changed(folder, lambda results: results.update(schema=2))
     for options in ([], ["--reparse"]):
         done = CliRunner().invoke(main, ["report", str(folder), *options])
         assert done.exit_code == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lines(index: Path) -> list[Json]:
     return [json.loads(line) for line in (index.parent / "examples.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def reader(browser: Any) -> Iterator[Reader]:
-    made = Reader(browser)
-    yield made
-    assert made.complaints == []
-    made.context.close()
 
 
 def numbers(page: Any) -> list[int]:

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_inputs import make_report_input
+from report_inputs import changed, make_report_input
 
 from harness import format as fmt
 from harness.leaderboard.standing import by_judge
 from harness.report import render
-from harness.report.views import bars
+from harness.report.views import bars, provenance
+from harness.report.views.agreement import agreement_table
+from harness.report.views.judges import warnings_on
 from harness.report.views.methods import bibliography, citing, methods
 from harness.report.views.methods.bibliography import WORKS, letters
 from harness.report.views.trust import verdict_on
+from harness.report.views.trust_figures import figures
 from harness.stats.pairwise import RULES
 
 Json = dict[str, Any]
@@ -46,9 +49,7 @@ def results(folder: Path) -> Json:
 def render_changed(folder: Path, change: Callable[[Json], None]) -> Path:
     """A small run whose results.json was changed, rendered."""
     make_report_input(folder, examples=12)
-    results = json.loads((folder / "results.json").read_text())
-    change(results)
-    (folder / "results.json").write_text(json.dumps(results))
+    changed(folder, change)
     return render(folder)
 
 
@@ -94,7 +95,9 @@ def test_win_rates_by_all_three_rules_are_those_of_the_results(text: str, result
                 value = "–" if rate["value"] is None else fmt.share(rate["value"])
                 span = fmt.interval(rate["value"] or 0.0, rate["low"], rate["high"], "%")
                 interval = f" {span}" if span else ""
-                assert cell == f"{value}{interval} n = {fmt.count(rate['n'])}"
+                all_pairs = rates["pairs"] + rates.get("identical", 0)
+                n = "" if rate["n"] == all_pairs else f" n = {fmt.count(rate['n'])}"
+                assert cell == f"{value}{interval}{n}"
             adjusted = judge["analysis"]["length_controlled"][name]
             assert cells[-3].startswith(fmt.share(adjusted["value"]))
             assert cells[-2] == f"{rates['verdict']} {fmt.p_value(rates['p_adjusted'])}"
@@ -116,7 +119,8 @@ def test_the_figures_of_each_judge_are_those_of_the_results(text: str, results: 
         else:
             assert "flips to first, " not in told
         unparsed = fmt.share(analysis["unparsed"])
-        assert f"unparsed {unparsed} of {fmt.count(analysis['judgments'])} verdicts" in told
+        total = swaps["pairs"] + swaps["incomplete"] if judge["symmetric"] else analysis["judgments"]
+        assert f"unparsed {unparsed} of {fmt.count(total)} verdicts" in told
         assert f"longer wins {fmt.share(analysis['length']['longer_wins'])}" in told
         assert f"asked {fmt.count(receipt['asked'])}, cached {fmt.count(receipt['from_cache'])}" in told
         for row in results["agreement"]["with_people"]:
@@ -194,11 +198,11 @@ REFUSED = {"refused": "14.6% of 742 verdicts could not be read", "unparsed": 0.1
         ({"symmetric": True, "verdicts_of": "length"}, {"swaps": {"consistency": None}}, "other", "a canary",
          "Counts words and nothing else."),
         ({}, {"length": {"longer_wins": 0.71, "p_value": 0.001}}, "other", "steady, leaning",
-         "prefers longer answers: the longer one wins 71.0%."),
+         "onger answers won more often: the longer one wins 71.0%."),
         ({"symmetric": True},
          {"length": {"longer_wins": 0.31, "p_value": 0.001}, "swaps": {"position_p_value": None}},
          "other", "leaning",
-         "prefers shorter answers: the longer one wins 31.0%."),
+         "onger answers won less often: the longer one wins 31.0%."),
         ({}, {"length": {"longer_wins": 0.71, "p_value": 0.2}}, "steady", "steady", "alike in both orders."),
         ({}, {"ties": 1.0}, "steady", "steady", "Calls every pair a tie, and so says nothing"),
         ({"warnings": ["x"]}, {"controls": {"identical": {"n": 20, "ties": 16},
@@ -215,10 +219,53 @@ def test_the_word_on_a_judge(judge: Json, analysis: Json, tone: str, word: str, 
         "controls": {"identical": {"n": 0, "ties": 0}, "repeats": {"n": 0, "same": 0, "changed": 0}},
         **analysis, "swaps": {**swaps, **analysis.get("swaps", {})},
     }  # fmt: skip
-    whole = {"name": "j", "symmetric": False, "verdicts_of": None, "warnings": [], **judge, "analysis": found}
+    whole = {
+        "name": "j",
+        "symmetric": False,
+        "plugin": {"options": {}},
+        "receipt": {"faults": {}},
+        "verdicts_of": None,
+        "warnings": [],
+        **judge,
+        "analysis": found,
+    }
     verdict = verdict_on(whole, {"agreement": None})
     assert (verdict["tone"], verdict["word"]) == (tone, word)
     assert said in verdict["line"]
+
+
+@pytest.mark.parametrize(("symmetric", "total", "most"), [(True, "800", "570"), (False, "1,600", "1,140")])
+def test_a_judge_that_is_asked_once_has_one_verdict_a_pair(symmetric: bool, total: str, most: str) -> None:
+    """The judge stage writes its verdict in both orders; what could not be read says why."""
+    analysis = {
+        "judgments": 1600, "prompts": 200, "refused": "too much", "unparsed": 0.75, "ties": 0.0,
+        "length": None, "swaps": {"pairs": 200, "incomplete": 600, "consistency": None},
+        "controls": {key: {"n": 0, "ties": 0, "same": 0, "changed": 0} for key in ("identical", "repeats")},
+        "identical": {"pairs": 0, "of": 800},
+    }  # fmt: skip
+    receipt = {"faults": {"invalid": 60, "too_long": 1140}, "prompt_tokens": 0, "completion_tokens": 0,
+               "cost_usd": 0.0, "asked": 800, "from_cache": 0}  # fmt: skip
+    judge = {
+        "name": "j", "symmetric": symmetric, "verdicts_of": None, "warnings": ["Judge j is not believed."],
+        "analysis": analysis, "receipt": receipt, "plugin": {"options": {"max_length": 256}},
+    }  # fmt: skip
+    why = f"{most} of {total} too long for the judge’s context of 256 tokens"
+    line = verdict_on(judge, {"agreement": None})["line"]
+    assert line.startswith(f"75.0% of its {total} verdicts could not be read ({why})")
+    unparsed = next(one for one in figures(judge, {"agreement": None}) if one["name"] == "unparsed")
+    assert unparsed["notes"][0] == f"of {total} verdicts on 200 prompts"
+    assert unparsed["notes"][1].startswith(f"{most} too long for the judge’s context of 256 tokens, ")
+    assert list(warnings_on(judge)) == [f"Judge j is not believed. Most often: {why}."]
+
+
+@pytest.mark.parametrize(("judges", "folded"), [(4, False), (5, True)])
+def test_agreement_of_many_judges_is_folded(results: Json, judges: int, folded: bool) -> None:
+    row = results["agreement"]["pairs"][0]
+    names = [f"j{i}" for i in range(judges)]
+    results["agreement"]["pairs"] = [{**row, "a": a, "b": b} for a, b in itertools.combinations(names, 2)]
+    table = agreement_table(results)
+    assert table is not None
+    assert (len(table["rows"]), table["folded"]) == (judges * (judges - 1) // 2, folded)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
@@ -457,16 +504,28 @@ def test_the_best_checkpoint_is_claimed_where_there_was_a_validation(results: Js
     assert "Of qlora-r16 and full the checkpoint with the lowest validation loss is kept." in told
 
 
-def test_wilson_is_named_for_the_metrics_that_have_it(results: Json) -> None:
-    from harness.stats.proportions import wilson
-
-    assert "Intervals are 95%, by a percentile bootstrap" in methods(results)["text"]
-    for candidate in results["candidates"]:
-        score = candidate["scores"].get("exact_match")
-        if score and "value" in score:
-            score["low"], score["high"] = wilson(score["value"] * score["n"], score["n"])
+def test_how_intervals_were_made_is_read_and_not_guessed(results: Json) -> None:
+    results["statistics"] |= {"bootstrap_draws": 1234, "sign_flips": 4321}
     told = methods(results)["text"]
     assert "for exact match by Wilson's score method (Wilson, 1927), for all others by a percentile" in told
+    assert "(1,234 resamples;" in told
+    assert "(4,321 random sign flips" in told
+    for candidate in results["candidates"]:
+        candidate["scores"]["exact_match"] |= {"interval": "seeds and examples"}
+    assert "Intervals are 95%, by a percentile bootstrap" in methods(results)["text"]
+
+
+def test_the_adapters_of_qlora_stand_beside_those_of_lora(results: Json) -> None:
+    for candidate in results["candidates"]:
+        if candidate["method"] == "qlora":
+            adapters = candidate["recipe"]["method"]
+            candidate["recipe"]["method"] = {"lora": adapters, "quantization": {"load_in_4bit": True}}
+    found = provenance.recipes(results)
+    rows = dict((*found["differing"], *found["shared"]))
+    assert not [key for key in rows if key.startswith("method.lora.")]
+    shown = dict(zip(found["names"], (cell["text"] for cell in rows["method.r"]), strict=True))
+    assert (shown["qlora-r16"], shown["lora-r16"], shown["lora-r4"]) == ("16", "16", "4")
+    assert [cell["text"] for cell in rows["method.quantization.load_in_4bit"]].count("true") == 1
 
 
 def test_no_name_can_cite_or_break_out_of_the_latex(results: Json) -> None:

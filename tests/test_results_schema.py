@@ -68,6 +68,7 @@ CLOSED = [
     "data/reference_lengths/quantiles",
     "metrics/0",
     "metrics/0/plugin",
+    "statistics",
     "judges/1",
     "judges/1/receipt",
     "judges/1/analysis",

@@ -77,7 +77,7 @@ def test_published_answers_are_ranked_as_people_rank_them(shared: Path, tmp_path
     # davinci does not stop before a thousand tokens, for which the local judge has no positions.
     assert judge(board, "local")["analysis"]["refused"]
     assert any(line.startswith("Judge local is not believed") for line in board["findings"])
-    assert "text-davinci-003 is ahead of every other candidate." in board["findings"]
+    assert "text-davinci-003 is ahead of every other candidate by the judge reference." in board["findings"]
     assert base["scores"]["perplexity"]["n"] == board["data"]["rows"]["eval"] > 200
     for row in ranked:
         assert row["answers"]["missing"] == 0

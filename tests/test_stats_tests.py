@@ -326,6 +326,10 @@ class TestPower:
         assert math.isnan(smallest_effect(sd, n))
         assert power_of(0.1, sd, n, 1)["smallest_effect"] is None
 
+    def test_a_difference_of_rounding_takes_no_number_of_prompts(self) -> None:
+        assert power_of(1e-16, 0.4, 60, 1)["more_prompts"] is None
+        assert power_of(1e-3, 0.4, 60, 1)["more_prompts"] is not None
+
     def test_prompts_are_its_inverse(self) -> None:
         assert prompts_needed(smallest_effect(0.5, 250), 0.5) in (250, 251)
         assert prompts_needed(-0.05, 0.5) == 791

@@ -9,7 +9,8 @@ import click
 
 from harness.cli.shared import speaks_plainly
 
-GATE_NOT_MET = 3
+GATE = 3
+"""Exit code: a gate tripped, or could not be decided."""
 
 
 @click.command()
@@ -45,7 +46,8 @@ def compare(
 
     Exits with 3 where a gate trips or cannot be decided.
     """
-    from harness.comparing.analysis import compare as analyse
+    from harness.comparing import PASSED
+    from harness.comparing import compare as analyse
     from harness.report.comparison import show, write
     from harness.report.text import one_line
 
@@ -53,10 +55,9 @@ def compare(
     if output is not None:
         write(found, output)
     show(found, as_json=as_json)
-    missed = [gate for gate in found["gates"] if gate["status"] != "passed"]
+    missed = [gate for gate in found["gates"] if gate["status"] != PASSED]
     for gate in missed:
-        reasons = "; ".join(gate["reasons"])
-        told = f"gate not met: {gate['expression']} ({gate['status']}): {reasons}"
+        told = f"gate {gate['status']}: {gate['expression']}: {'; '.join(gate['reasons'])}"
         click.echo(one_line(told), err=True)
     if missed:
-        sys.exit(GATE_NOT_MET)
+        sys.exit(GATE)

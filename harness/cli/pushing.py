@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
-from harness.cli.shared import speaks_plainly
+from harness.cli.shared import ending_at_once, speaks_plainly
 
 
 @click.command()
@@ -15,8 +16,8 @@ from harness.cli.shared import speaks_plainly
 @click.option(
     "--report",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the report; default: the only one below reports/ that has the candidate.",
+    type=click.Path(path_type=Path),
+    help="The report; default: the only one below reports/ that has the candidate.",
 )
 @click.option(
     "--store",
@@ -25,9 +26,9 @@ from harness.cli.shared import speaks_plainly
     default=Path(".harness"),
     show_default=True,
     envvar="HARNESS_STORE",
-    help="Where the run kept its artifacts.",
+    help="What the run had as --store: the folder that holds store/.",
 )
-@click.option("--seed", type=int, help="Whose weights, of several seeds; default: the first.")
+@click.option("--seed", type=int, help="Whose weights and card, of several seeds; default: the first.")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--dry-run", is_flag=True, help="List what would be sent and send nothing.")
 @speaks_plainly
@@ -42,28 +43,38 @@ def push(
 ) -> None:
     """Upload the weights of CANDIDATE and its model card to the Hub, in one commit.
 
+    A card that was written into goes as it is, and is refused where it speaks of another seed's weights.
     Takes the token from HF_TOKEN or `hf auth login`, and the server from HF_ENDPOINT.
     """
     from harness import format as fmt
     from harness.pushing import choose, make_payload, send
-    from harness.pushing.hub_client import check_repo, endpoint
+    from harness.pushing.endpoint import shown, unsafe
+    from harness.pushing.hub_client import check_repo
     from harness.pushing.payload import lines
     from harness.store import Store
+    from harness.whole_files import telling
 
+    where = shown()
     check_repo(repo)
-    chosen = choose(candidate, folder, Store(store_folder / "store"), seed)
-    payload = make_payload(chosen, repo)
+    with telling("what is to be pushed cannot be read", folder or Path("reports")):
+        chosen = choose(candidate, folder, Store(store_folder / "store"), seed)
+        payload = make_payload(chosen, repo)
     what = f"{candidate} (seed {chosen.seed}, {chosen.report})"
     if not dry_run:
         message = f"{candidate}, trained and measured by sft-harness"
-        click.echo(f"pushed {what} to {send(payload, repo, private=private, message=message)}")
+        if warning := unsafe():
+            click.echo(f"warning: {warning}", err=True)
+        say = partial(click.echo, err=True)
+        with ending_at_once():
+            address = send(payload, repo, private=private, message=message, tell=say)
+        click.echo(f"pushed {what} to {address}")
         return
     kind = (
         "a new repository would be private"
         if private
         else "a new repository would be public, unless its owner has it otherwise"
     )
-    click.echo(f"would push {what} to {endpoint()}/{repo}; {kind}")
+    click.echo(f"would push {what} to {where}/{repo}; {kind}")
     rows = list(lines(payload))
     width = max(len(name) for name, *_ in rows)
     for name, size, said in rows:

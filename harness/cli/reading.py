@@ -21,15 +21,18 @@ from harness.errors import InputError
 @JSON_OPTION
 @speaks_plainly
 def report(folder: Path, reparse: bool, suite: Path | None, as_json: bool) -> None:
-    """Render again the report of a finished run: FOLDER holds results.json and examples.jsonl."""
+    """Render again the report of a finished run: FOLDER, or its results.json, beside examples.jsonl."""
     from harness.report import render, reread
 
+    if folder.name == "results.json" and folder.is_file():
+        folder = folder.parent
     if not (folder / "results.json").is_file():
         raise InputError("no results.json in this folder", where=str(folder), fix="run the suite first")
     if reparse:
         for line in reread(folder, suite.resolve().parent if suite else None):
             click.echo(line, err=True)
-    render(folder)
+    else:
+        render(folder)
     print_board(folder, as_json=as_json)
 
 

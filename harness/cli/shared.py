@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.errors import HarnessError, InputError
+from harness.report.text import visible
 
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.run import Run
 
 INTERRUPTED = 130
+_REFUSALS = frozenset(
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
+        *(errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EFBIG, errno.EIO),
+    )
+)
+"""What a file system says of files and places that the user named."""
 
 
 def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
@@ -32,17 +43,37 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="replace")  # the board's signs are not in every encoding
         try:
             command(*args, **kwargs)
-        except InputError as error:
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+        except (HarnessError, KeyboardInterrupt) as error:
+            sys.exit(_told(error))
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            click.echo(f"error: {visible(where)}{error.strerror}", err=True)
             sys.exit(2)
-        except HarnessError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
 
     return wrapped
+
+
+def _told(error: BaseException) -> int:
+    """Say what went wrong, one line each; what others wrote in it cannot act on the terminal. Exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    for line in visible(str(error)).split("\n"):
+        click.echo(f"error: {line}", err=True)
+    return 2 if isinstance(error, InputError) else 1
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Errors and Ctrl-C in the block end the process, though threads of a library still wait for a server."""
+    try:
+        yield
+    except (HarnessError, KeyboardInterrupt) as error:
+        code = _told(error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
 
 
 def suite_options(command: Callable[..., None]) -> Callable[..., None]:

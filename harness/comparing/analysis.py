@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.comparing import configuration, judges, metrics
 from harness.comparing.examples import common, differing_answers, read_rows, texts
 from harness.comparing.findings import findings, warnings
-from harness.comparing.gates import Gate, decide
+from harness.comparing.gates import Gate, decide, on_gains
 from harness.comparing.metrics import Sides
-from harness.comparing.runs import Pair, Run, open_run, paired
-from harness.errors import InputError, first_line
+from harness.comparing.rows import compared_rows
+from harness.comparing.runs import Pair, Run, folder_names, open_run, paired
 from harness.judging.analysis import finite
 from harness.records import ALL
-from harness.report.files import FIX
 from harness.stats.multiplicity import NO_DIFFERENCE, holm
+from harness.whole_files import telling
 
 Json = dict[str, Any]
 VERSION = 1
@@ -29,39 +29,37 @@ def compare(old: str, new: str, *, gates: Sequence[str] = (), suite_folder: Path
     `gates` are expressions of `harness.comparing.gates`. InputError where a report cannot be read, or where
     a gate names what neither run has.
     """
-    runs = open_run("OLD", old), open_run("NEW", new)
     parsed = [Gate.parse(gate) for gate in gates]
-    try:
+    runs = open_run("OLD", old), open_run("NEW", new)
+    with telling("cannot be read", runs[1].results_file.parent):
         return _compare(*runs, parsed, suite_folder)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        what = f"hold no results that can be compared: {type(error).__name__}: {first_line(error)}"
-        raise InputError(what, where=f"{old}, {new}", fix=FIX) from error
 
 
 def _compare(old: Run, new: Run, gates: Sequence[Gate], suite_folder: Path | None) -> Json:
     pairs, only_old, only_new = paired(old, new)
-    for gate in gates:
-        gate.check(old, new)
+    gates = [gate.resolved(old, new) for gate in gates]
     before, after = (read_rows(run, *_wanted(run, pairs)) for run in (old, new))
     sides = Sides(old, new, before, after, common(before, after), pairs)
     figures = [*metrics.figures(sides, suite_folder), *judges.figures(sides)]
     candidates = [_candidate(pair, sides) for pair in pairs]
     _withhold(figures, candidates)
-    _over_all(figures)
+    family = _over_all(figures)
     counts = {key: getattr(sides.common, key) for key in ("only_old", "only_new", "changed")}
+    folders = folder_names(old, new)
     found: Json = {
         "version": VERSION,
-        "old": _side(old, len(before.content)),
-        "new": _side(new, len(after.content)),
+        "old": _side(old, folders[0], len(before.content)),
+        "new": _side(new, folders[1], len(after.content)),
         "examples": {"common": len(sides.common.ids), **counts},
         "candidates": candidates,
         "only_old": only_old,
         "only_new": only_new,
         "configuration": configuration.of_runs(old, new),
         "figures": figures,
+        "family": family,
         "texts": texts(old, new, _listed(figures, pairs)),
     }
-    found["findings"], found["warnings"] = findings(found), warnings(found)
+    found["findings"], found["warnings"] = findings(found), [*warnings(found), *on_gains(gates)]
     found["gates"] = [decide(gate, found) for gate in gates]
     return finite(found)
 
@@ -74,10 +72,15 @@ def _wanted(run: Run, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
     return compared, sorted(set(opponents) - set(compared))
 
 
-def _side(run: Run, examples: int) -> Json:
-    suite = run.results["suite"]
-    return {"suite": suite["name"], "candidate": run.chosen, "examples": examples,
-            "harness": run.results["environment"].get("harness")}  # fmt: skip
+def _side(run: Run, folder: str, examples: int) -> Json:
+    return {
+        "suite": run.results["suite"]["name"],
+        "folder": folder,
+        "sha256": run.sha256,
+        "candidate": run.chosen,
+        "examples": examples,
+        "harness": run.results["environment"].get("harness"),
+    }
 
 
 def _candidate(pair: Pair, sides: Sides) -> Json:
@@ -100,29 +103,31 @@ def _candidate(pair: Pair, sides: Sides) -> Json:
 def _withhold(figures: Sequence[Json], candidates: Sequence[Json]) -> None:
     """No verdict on one recipe by two seeds where a side has one training: nothing shows their spread."""
     alike = {entry["candidate"] for entry in candidates if entry["only_seeds_differ"]}
-    for row in compared_rows(figures):
+    for _, row in compared_rows(figures):
         if row["candidate"] in alike and min(row["seeds"].values()) == 1 and row["verdict"] != NO_DIFFERENCE:
             row["verdict"], row["withheld"] = NO_DIFFERENCE, "seed"
 
 
-def _over_all(figures: Sequence[Json]) -> None:
-    """`p_over_all`: corrected over every figure and candidate, for what is claimed of any of them."""
-    rows = list(compared_rows(figures))
+def _over_all(figures: Sequence[Json]) -> int:
+    """`p_over_all`: corrected over every figure and candidate, for what is claimed of any of them.
+
+    What did not change at all is in no family. Returns the size of this one; each figure has its own.
+    """
+    for figure in figures:
+        figure["family"] = sum(not row["unchanged"] for _, row in compared_rows([figure]))
+    rows = [row for _, row in compared_rows(figures) if not row["unchanged"]]
     for row, p_value in zip(rows, holm([row["p_value"] for row in rows]).tolist(), strict=True):
         row["p_over_all"] = p_value
-
-
-def compared_rows(figures: Sequence[Json]) -> Iterator[Json]:
-    """The rows that could be compared."""
-    for figure in figures:
-        yield from (row for row in figure["rows"] if "value" in row)
+    for _, row in compared_rows(figures):
+        row.setdefault("p_over_all", row["p_adjusted"])
+    return len(rows)
 
 
 def _listed(figures: Sequence[Json], pairs: Sequence[Pair]) -> dict[Pair, set[str]]:
     """Pair -> the examples that are listed of it."""
     by_label = {pair.label: pair for pair in pairs}
     found: dict[Pair, set[str]] = {pair: set() for pair in pairs}
-    for row in compared_rows(figures):
+    for _, row in compared_rows(figures):
         for key in ("first_won", "first_lost"):
             found[by_label[row["candidate"]]] |= {entry["id"] for entry in row["examples"][key]}
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from harness.comparing.runs import Pair, Run
-from harness.report.text import name_of
+from harness.report.text import dotted, name_of
 
 Json = dict[str, Any]
 SEEDS = "seeds"
@@ -61,7 +61,7 @@ def _facts(results: Json) -> Json:
     data |= {"sources": [_source(source) for source in results["data"].get("sources") or []]}
     suite = {key: results["suite"].get(key) for key in _SUITE}
     found = {"suite": suite, "data": data, "environment": results["environment"]}
-    return dict(_flat(found))
+    return dict(_settings(found))
 
 
 def _source(source: Json) -> str:
@@ -71,16 +71,13 @@ def _source(source: Json) -> str:
 def _recipe(candidate: Json) -> Iterator[tuple[str, Any]]:
     for key in _RECIPE:
         prefix = "" if key == "recipe" else key
-        yield from _flat(candidate.get(key), prefix)
+        yield from _settings(candidate.get(key), prefix)
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; a list is a value, and a folder of some machine its name."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif value is not None:
-        yield prefix, name_of(value) if isinstance(value, str) else value
+def _settings(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; of a folder of some machine its name."""
+    for key, found in dotted(value, prefix):
+        yield key, name_of(found) if isinstance(found, str) else found
 
 
 def _differing(old: Json, new: Json) -> list[Json]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
-from harness.stats.multiplicity import NO_DIFFERENCE
+from harness.comparing.rows import compared_rows
+from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE
 
 Json = dict[str, Any]
 FEW_EXAMPLES = 30
@@ -14,26 +15,26 @@ FEW_EXAMPLES = 30
 
 def findings(found: Json) -> list[str]:
     """The conclusion, a sentence for each candidate of which something can be said."""
-    rows = [(figure, row) for figure in found["figures"] for row in figure["rows"] if "value" in row]
+    rows = list(compared_rows(found["figures"]))
     if not rows:
         return [f"Nothing can be compared: {_why_nothing(found)}."]
     n = fmt.counted(found["examples"]["common"], "example")
     compared = f"{fmt.counted(len(rows), 'comparison')} on {n}"
-    by_candidate: dict[str, list[tuple[Json, Json]]] = {}
+    by_candidate: dict[str, list[tuple[Mapping[str, Any], Json]]] = {}
     for figure, row in rows:
         by_candidate.setdefault(row["candidate"], []).append((figure, row))
     if all(row["value"] == 0 for _, row in rows):
         changed = sum(entry["answers_changed"] for entry in found["candidates"])
-        answers = "every answer is the same" if not changed else f"though {fmt.count(changed)} answers do"
-        return [f"Nothing differs: {compared}, and {answers}." if not changed
-                else f"No figure differs, {answers}: {compared}."]  # fmt: skip
+        if changed:
+            return [f"No figure differs, though {fmt.count(changed)} answers do: {compared}."]
+        return [f"Nothing differs: {compared}, and every answer is the same."]
     told = [sentence for name, mine in by_candidate.items() if (sentence := _verdict(name, mine, found))]
     withheld = any(row["withheld"] for _, row in rows)
     why = "what seems to differ is withheld" if withheld else "none shows a difference after correction"
     return told or [f"Nothing can be told apart: {compared}; {why}."]
 
 
-def _verdict(name: str, mine: Sequence[tuple[Json, Json]], found: Json) -> str:
+def _verdict(name: str, mine: Sequence[tuple[Mapping[str, Any], Json]], found: Json) -> str:
     """`lora is better than before by gpt4 (…), and worse by chrF (…)`; empty where nothing is shown."""
     entry = next(entry for entry in found["candidates"] if entry["candidate"] == name)
     same = entry["old"] == entry["new"]
@@ -46,7 +47,7 @@ def _verdict(name: str, mine: Sequence[tuple[Json, Json]], found: Json) -> str:
     return f"{subject} is {', and '.join(parts)}." if parts else ""
 
 
-def _figure(figure: Json, row: Json) -> str:
+def _figure(figure: Mapping[str, Any], row: Json) -> str:
     unit, ends = figure["unit"], (row["low"], row["high"])
     return (
         f"{figure['label']} ({fmt.difference(row['value'], unit, *ends)}, {fmt.p_value(row['p_adjusted'])})"
@@ -63,7 +64,25 @@ def _why_nothing(found: Json) -> str:
 
 def warnings(found: Json) -> list[str]:
     """What to know before believing the comparison."""
-    return [*_examples(found), *_one_sided(found), *_not_compared(found), *_seeds(found), *_judges(found)]
+    return [
+        *_several(found),
+        *_examples(found),
+        *_one_sided(found),
+        *_not_compared(found),
+        *_seeds(found),
+        *_judges(found),
+    ]
+
+
+def _several(found: Json) -> Iterator[str]:
+    """Each figure is corrected over its candidates; of many figures some differ by chance all the same."""
+    apart = [(f, row) for f, row in compared_rows(found["figures"]) if row["verdict"] != NO_DIFFERENCE]
+    lost = [f"{row['candidate']} by {f['label']}" for f, row in apart if not row["p_over_all"] < ALPHA]
+    if lost:
+        yield (
+            f"After correction over all {fmt.counted(found['family'], 'comparison')} at once there is no "
+            f"difference of {fmt.listed(lost)}: of so many figures some differ by chance."
+        )
 
 
 def _examples(found: Json) -> Iterator[str]:

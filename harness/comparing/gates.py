@@ -1,14 +1,17 @@
 """Gates: what fails a pull request, as `gpt4 < -2pt`, `lora: perplexity > 5%`, `bleu worse` or `any worse`.
 
-A gate looks at the difference NEW − OLD of a metric or a judge, for each compared candidate or the one that
-is named before the colon. It trips where the difference is beyond the threshold and is told apart from 0
-after correction; what cannot be decided does not pass.
+A gate is a condition on the difference NEW − OLD of a metric or a judge, for each compared candidate or the
+one that is named before the colon. It trips where the difference is beyond the threshold and is told apart
+from 0 after correction; what cannot be decided does not pass.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +24,11 @@ from harness.validation import suggestion
 
 Json = dict[str, Any]
 ANY, WORSE = "any", "worse"
-PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
+PASSED, TRIPPED, UNDECIDED = "passed", "tripped", "undecided"
 FORM = "'NAME < -VALUE', 'NAME > VALUE', 'NAME worse' or 'any worse', perhaps with 'CANDIDATE:' before it"
+_ALL_POINTS = 100
 _FORM = re.compile(
-    r"\s*(?:(?P<candidate>[^\s:<>]+)\s*:)?\s*(?P<name>[^\s:<>]+)\s*"
+    r"\s*(?:(?P<candidate>[^\s:<>]+)\s*:)?\s*(?P<name>[^\s:<>](?:[^:<>]*[^\s:<>])?)\s*"
     r"(?:(?P<operator>[<>])\s*(?P<value>[+−-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>[^\s\d]\S*)?"
     r"|(?<=\s)(?P<worse>worse))\s*"
 )
@@ -34,7 +38,8 @@ _FORM = re.compile(
 class Gate:
     """An expression and its parts; without `operator` it trips at any loss that is told apart.
 
-    `value` is as written: in points for the unit `pt`, in percent of OLD's value for `%`.
+    `value` is as written: in points for the unit `pt`, in percent of OLD's value for `%`. `on_gains` says
+    that what is beyond the threshold is an improvement.
     """
 
     expression: str
@@ -43,60 +48,109 @@ class Gate:
     operator: str | None = None
     value: float = 0.0
     unit: str = ""
+    on_gains: bool = False
 
     @classmethod
     def parse(cls, expression: str) -> Gate:
-        """InputError where it is no gate, or where no difference at all would be beyond its threshold."""
+        """InputError where it is no gate."""
         found = _FORM.fullmatch(expression)
         if found is None:
             raise _fault(expression, "is no gate", f"write {FORM}")
+        name = ANY if found["name"].casefold() == ANY else found["name"]
         if found["worse"]:
-            return cls(expression, found["name"], found["candidate"])
-        value = float(found["value"].replace("−", "-"))
-        gate = cls(
-            expression, found["name"], found["candidate"], found["operator"], value, found["unit"] or ""
-        )
-        if gate.name == ANY:
+            return cls(expression, name, found["candidate"])
+        if name == ANY:
             raise _fault(expression, "has a threshold for figures of all kinds", "write 'any worse'")
-        if gate.is_beyond(0.0, 1.0):
-            sign = "-" if gate.operator == "<" else ""
-            fix = f"did you mean '{gate.name} {gate.operator} {sign}{abs(value):g}{gate.unit}'?"
-            raise _fault(expression, "would call no difference at all beyond its threshold", fix)
-        return gate
+        value = float(found["value"].replace("−", "-"))
+        if not math.isfinite(value):
+            raise _fault(expression, "has a threshold that no difference can be beyond", "write a number")
+        return cls(expression, name, found["candidate"], found["operator"], value, found["unit"] or "")
 
-    def check(self, old: Run, new: Run) -> None:
-        """InputError where neither run has what the gate names, or its unit is not the figure's."""
-        figures = {**old.metrics, **old.judges, **new.metrics, **new.judges}
-        if self.name != ANY and self.name not in figures:
-            fix = suggestion(self.name, (*figures, ANY))
-            raise _fault(self.expression, f"names {quoted(self.name)}, which neither run has", fix)
+    def resolved(self, old: Run, new: Run) -> Gate:
+        """The gate by the name that the runs give its figure, which may have been spelled by its label.
+
+        InputError where neither run has what the gate names, where its unit is not the figure's, or where no
+        difference at all would be beyond its threshold.
+        """
         candidates = {**old.candidates, **new.candidates}
         if self.candidate is not None and self.candidate not in candidates:
             fix = suggestion(self.candidate, candidates)
-            raise _fault(
-                self.expression, f"names the candidate {quoted(self.candidate)}, which neither run has", fix
-            )
-        if self.operator is None:
-            return
-        for info in [
-            found[self.name]
-            for run in (old, new)
-            for found in (run.metrics, run.judges)
-            if self.name in found
-        ]:
-            self._check_unit("%" if "against" in info else info["unit"])
+            what = f"names the candidate {quoted(self.candidate)}, which neither run has"
+            raise _fault(self.expression, what, fix)
+        if self.name == ANY:
+            return self
+        found = dataclasses.replace(self, name=self._name({**old.metrics, **new.metrics}, old, new))
+        return found if self.operator is None else found._on_scale(old, new)
 
-    def _check_unit(self, unit: str) -> None:
+    def _name(self, metrics: Json, old: Run, new: Run) -> str:
+        labels = {name: info["label"] for name, info in metrics.items()}
+        labels |= {name: name for name in (*old.judges, *new.judges)}
+        if self.name in labels:
+            return self.name
+        spelled = self.name.casefold()
+        alike = [name for name, label in labels.items() if spelled in (name.casefold(), label.casefold())]
+        if len(alike) == 1:
+            return alike[0]
+        what = f"names {quoted(self.name)}, which neither run has"
+        if alike:
+            what = f"names {quoted(self.name)}, which may be {' or '.join(alike)}"
+        known = labels if self.operator else (*labels, ANY)
+        near = {word.casefold(): name for name, label in labels.items() for word in (label, name)}
+        close = difflib.get_close_matches(spelled, near, n=1)
+        fix = f"did you mean '{near[close[0]]}'?" if close else suggestion(self.name, known)
+        raise _fault(self.expression, what, fix)
+
+    def _on_scale(self, old: Run, new: Run) -> Gate:
+        """The gate as it stands where its unit and its threshold suit the figure in both runs."""
+        unit, direction = "", True
+        for run in (old, new):
+            if self.name in run.metrics:
+                info = run.metrics[self.name]
+                unit, direction = info["unit"], info["higher_is_better"]
+                self._check_unit(unit, higher_is_better=direction)
+            if self.name in run.judges:
+                unit, direction = "%", True
+                self._check_unit(unit, higher_is_better=direction)
+        if self.is_beyond(0.0, 1.0):
+            fix = f"did you mean '{self._corrected(self.value, self.unit, higher_is_better=direction)}'?"
+            raise _fault(self.expression, "would call no difference at all beyond its threshold", fix)
+        return dataclasses.replace(self, on_gains=(self.operator == ">") == direction)
+
+    def _check_unit(self, unit: str, *, higher_is_better: bool) -> None:
         known = ("pt",) if unit == "%" else tuple(dict.fromkeys(("", unit, "%")))
         if self.unit in known:
+            if unit == "%" and abs(self.value) >= _ALL_POINTS:
+                what = f"can never trip: shares differ by {_ALL_POINTS} points at most"
+                raise _fault(self.expression, what, "write a threshold nearer to 0")
             return
-        shown = f"{self.value:g}"
+        if any(sign.isdigit() for sign in self.unit):
+            raise _fault(self.expression, "is no gate", f"write {FORM}")
+
+        def written(value: float, unit: str) -> str:
+            return f"'{self._corrected(value, unit, higher_is_better=higher_is_better)}'"
+
         if unit == "%":
-            what, fix = f"{self.name} is in percent, and differences of it in points", f"write {shown}pt"
+            what, fix = (
+                f"{self.name} is in percent, and differences of it in points",
+                written(self.value, "pt"),
+            )
+            if self.unit == "" and 0 < abs(self.value) < 1:
+                fix = (
+                    f"{written(100 * self.value, 'pt')}, or {fix} where {abs(self.value):g} points are meant"
+                )
         else:
             what = f"{self.name} is not in {self.unit}"
-            fix = f"write {shown}{unit}, or {shown}% for percent of the old value"
-        raise _fault(self.expression, what, fix)
+            fix = f"{written(self.value, unit)}, or {written(self.value, '%')} for percent of the old value"
+        raise _fault(self.expression, what, f"write {fix}")
+
+    def _corrected(self, value: float, unit: str, *, higher_is_better: bool) -> str:
+        """The expression with this value; on the side of losses, unless it already trips at no difference."""
+        operator = self.operator
+        if self.is_beyond(0.0, 1.0):
+            operator = "<" if higher_is_better else ">"
+            value = -abs(value) if operator == "<" else abs(value)
+        of = f"{self.candidate}: " if self.candidate else ""
+        return f"{of}{self.name} {operator} {value:g}{unit}"
 
     def is_beyond(self, difference: float, old: float) -> bool:
         """Whether a difference is beyond the threshold, `old` being the value that it starts from."""
@@ -108,10 +162,25 @@ def _fault(expression: str, what: str, fix: str) -> InputError:
     return InputError(f"{quoted(expression)} {what}", where="--fail-if", fix=fix)
 
 
+def on_gains(gates: Iterable[Gate]) -> list[str]:
+    """What is to be said of gates that fail improvements, which may be what was asked for."""
+    return [
+        f"The gate {gate.expression} trips on improvements: {gate.name} is better where it is "
+        f"{'higher' if gate.operator == '>' else 'lower'}."
+        for gate in gates
+        if gate.on_gains
+    ]
+
+
 def decide(gate: Gate, found: Json) -> Json:
-    """{expression, status, reasons}: FAILED where it trips, else UNDECIDED where that is not known of all."""
+    """{expression, status, reasons, over_all}: TRIPPED by any, else UNDECIDED where not all is known.
+
+    `over_all` says that its reasons have p-values that are corrected over all figures. Those of one that
+    passed say what its examples are too few to exclude.
+    """
     tripped: list[str] = []
     unknown: list[str] = []
+    possible: list[str] = []
     looked_at = 0
     for figure in found["figures"]:
         if gate.name not in (ANY, figure["name"]):
@@ -129,10 +198,14 @@ def decide(gate: Gate, found: Json) -> Json:
             if reason := _why_unknown(row):
                 unknown.append(f"{row['candidate']}, {figure['label']}: {reason}")
             elif _trips(gate, row):
-                tripped.append(_told(figure, row, over_all=gate.name == ANY))
+                tripped.append(_told(gate, figure, row, found))
+            elif told := _not_excluded(gate, figure, row):
+                possible.append(told)
     unknown += [] if looked_at or unknown else [_why_nothing(gate, found)]
-    status = FAILED if tripped else UNDECIDED if unknown else PASSED
-    return {"expression": gate.expression, "status": status, "reasons": [*tripped, *unknown]}
+    status = TRIPPED if tripped else UNDECIDED if unknown else PASSED
+    over_all = gate.name == ANY and bool(tripped)
+    reasons = possible if status == PASSED else [*tripped, *unknown]
+    return {"expression": gate.expression, "status": status, "reasons": reasons, "over_all": over_all}
 
 
 def _why_unknown(row: Json) -> str:
@@ -149,15 +222,43 @@ def _trips(gate: Gate, row: Json) -> bool:
     return gate.name != ANY or row["p_over_all"] < ALPHA
 
 
-def _told(figure: Json, row: Json, *, over_all: bool) -> str:
-    """`lora, gpt4: 61.0% → 55.0%, −6.0 pt [−9.1 to −2.9 pt], p = 0.002, n = 200`."""
+def _not_excluded(gate: Gate, figure: Json, row: Json) -> str:
+    """`lora: −4.1 pt is not excluded (95% −4.1 to +2.0 pt, n = 50)`, where so much would be beyond it."""
+    end = row["low" if gate.operator == "<" else "high"]
+    if gate.operator is None or row["unchanged"] or not gate.is_beyond(end, row["old"]):
+        return ""
+    unit, ends = figure["unit"], (row["low"], row["high"])
+    span = fmt.difference_interval(row["value"], *ends, unit)
+    far = fmt.difference(end, unit, *ends)
+    return f"{row['candidate']}: {far} is not excluded (95% {span}, n = {fmt.count(row['n'])})"
+
+
+def _told(gate: Gate, figure: Json, row: Json, found: Json) -> str:
+    """`lora −6.0 pt (61.0% → 55.0%, 95% −9.1 to −2.9 pt), p = 0.002 over 3 candidates, n = 200`.
+
+    What is held against the threshold comes first. p-values have the family that they are corrected over.
+    """
     ends, unit = (row["low"], row["high"]), figure["unit"]
-    values = " → ".join(fmt.score(row[side], unit) for side in ("old", "new"))
-    span = fmt.difference_interval(row["value"], *ends, unit) or "no interval"
-    p_value = fmt.p_value(row["p_over_all" if over_all else "p_adjusted"])
     apart = fmt.difference(row["value"], unit, *ends)
-    what = f"{row['candidate']}, {figure['label']}"
-    return f"{what}: {values}, {apart} [{span}], {p_value}, n = {fmt.count(row['n'])}"
+    inside = " → ".join(fmt.score(row[side], unit) for side in ("old", "new"))
+    if gate.unit == "%" and row["old"]:
+        apart, inside = _percent(row["value"] / abs(row["old"])), f"{inside}, {apart}"
+    if span := fmt.difference_interval(row["value"], *ends, unit):
+        inside += f", 95% {span}"
+    p_value = fmt.p_value(row["p_over_all" if gate.name == ANY else "p_adjusted"])
+    family = (
+        f"all {fmt.counted(found['family'], 'comparison')}"
+        if gate.name == ANY
+        else fmt.counted(figure["family"], "candidate")
+    )
+    of = f", {figure['label']}" if gate.name == ANY else ""
+    return f"{row['candidate']}{of} {apart} ({inside}), {p_value} over {family}, n = {fmt.count(row['n'])}"
+
+
+def _percent(share: float) -> str:
+    """`+22%`, with a decimal below ten."""
+    percent = 100 * share
+    return f"{percent:+.{0 if abs(percent) >= 9.95 else 1}f}%".replace("-", "−")
 
 
 def _why_nothing(gate: Gate, found: Json) -> str:
@@ -167,8 +268,3 @@ def _why_nothing(gate: Gate, found: Json) -> str:
             return f"{gate.candidate} is not compared: it is in one of the runs alone"
         return f"{gate.candidate} has no {gate.name} to compare"
     return "no candidate has it in both runs" if found["candidates"] else "no candidate is in both runs"
-
-
-def worst(gates: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The gates that did not pass."""
-    return (gate for gate in gates if gate["status"] != PASSED)

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from harness.comparing import changes
 from harness.comparing.examples import differing_answers
-from harness.comparing.metrics import Sides, why_no_examples
+from harness.comparing.metrics import Sides, why_no_examples, within
 from harness.comparing.runs import Pair, Run
 from harness.judging import panels
 from harness.judging.duels import Duels, lay_out
@@ -111,15 +113,26 @@ def _rows(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> list[Js
             found[pair] = {"missing": reason or nothing, "absent": side}
         else:
             contests[pair] = made
+    same = {pair for pair, contest in contests.items() if _is_unchanged(contest)}
     for pair, contest in contests.items():
-        found[pair] = difference(contest.new, contest.old, len(contests), 0)
-    # Of nothing in common there is nothing to correct for.
-    settle([found[pair] for pair in contests if found[pair]["n"]], refused=False)
+        found[pair] = difference(contest.new, contest.old, max(1, len(contests) - len(same)), 0)
+    # Of nothing in common there is nothing to correct for, nor where no test can reject (Tarone 1990).
+    known = [pair for pair in contests if found[pair]["n"]]
+    settle([found[pair] for pair in known if pair not in same], refused=False)
+    settle([found[pair] for pair in known if pair in same], refused=False)
     for pair, contest in contests.items():
         found[pair] = _row(found[pair], contest, refused, sides)
+        if "value" in found[pair]:
+            found[pair]["unchanged"] = pair in same
     return [
         {"candidate": pair.label, "old_name": pair.old, "new_name": pair.new, **found[pair]} for pair in pairs
     ]
+
+
+def _is_unchanged(contest: Contests) -> bool:
+    """Whether every prompt that both sides have is worth the same, by every seed."""
+    old, new = shared(panels.average(contest.old), panels.average(contest.new))
+    return np.array_equal(old.by_seed, new.by_seed, equal_nan=True)
 
 
 def _why_missing(name: str, pair: Pair, sides: Sides) -> tuple[str | None, str | None]:
@@ -203,8 +216,6 @@ def _row(row: Json, contest: Contests, refused: Mapping[str, str | None], sides:
     verdict = {"a": "better", "b": "worse"}.get(row["verdict"], NO_DIFFERENCE)
     keys = (
         "value",
-        "low",
-        "high",
         "p_value",
         "p_adjusted",
         "n",
@@ -216,6 +227,7 @@ def _row(row: Json, contest: Contests, refused: Mapping[str, str | None], sides:
         "old": before.value,
         "new": after.value,
         **{key: row[key] for key in keys},
+        **within(row["low"], row["high"], "%"),
         "verdict": verdict if reason is None else NO_DIFFERENCE,
         **({"withheld": "unread"} if reason else {}),
         "unread": reason,

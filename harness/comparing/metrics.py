@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness import format as fmt
+from harness import registry
 from harness.comparing import changes
 from harness.comparing.examples import Common, Rows
 from harness.comparing.runs import Pair, Run
@@ -102,22 +103,32 @@ def _evaluator(info: Json, suite_folder: Path | None) -> Any:
     plugin = info["plugin"]
     if not is_plain(plugin["name"]):
         raise PluginError(f"a report may not say what file to run, and names {plugin['name']!a}")
+    if suite_folder is None and plugin["name"] not in {found.name for found in registry.known("evaluator")}:
+        fix = "where it lies in evaluators/ beside a suite, name that with --suite"
+        raise PluginError(f"unknown evaluator '{plugin['name']}'", fix=fix)
     return made("evaluator", plugin, suite_folder)
 
 
 def rows(figure: Json, evaluator: Any, sides: Sides) -> list[Json]:
-    """A row for each pair of candidates: what was found, or why not; Holm over all that are compared."""
+    """A row for each pair of candidates: what was found, or why not; Holm over those that changed."""
     measured, found = _measured(figure, evaluator, sides)
     chosen = {(_key("NEW", pair), _key("OLD", pair)): pair for pair in sides.pairs if pair not in found}
+    same = [keys for keys in chosen if _is_unchanged(measured, *keys)]
+    changed = [keys for keys in chosen if keys not in same]
     for (new, old), pair in chosen.items():
         apart = "" if measured.comparable(new, old) else f"the tokenizers differ: {INSTEAD}"
         found[pair] = {"missing": apart or "no common example was scored in both runs", "absent": None}
-    for row in compared(measured, chosen):
+    # Where nothing changed no test can reject, and Holm need not count it (Tarone 1990).
+    for row in [*compared(measured, changed), *compared(measured, same)]:
         pair = chosen[row["a"], row["b"]]
         if not (math.isfinite(row["value"]) and math.isfinite(row["p_value"])):
             found[pair]["missing"] = f"it is undefined over {fmt.counted(row['n'], 'common example')}"
             continue
-        found[pair] = {**_row(row, measured), "examples": _changed(figure, evaluator, pair, sides)}
+        found[pair] = {
+            **_row(row, measured),
+            "unchanged": (row["a"], row["b"]) in same,
+            "examples": _changed(figure, evaluator, pair, sides),
+        }
     return [
         {"candidate": pair.label, "old_name": pair.old, "new_name": pair.new, **found[pair]}
         for pair in sides.pairs
@@ -151,6 +162,13 @@ def _measured(figure: Json, evaluator: Any, sides: Sides) -> tuple[Measured, dic
 
 def _key(side: str, pair: Pair) -> str:
     return f"{side}:{pair.label}"
+
+
+def _is_unchanged(measured: Measured, new: str, old: str) -> bool:
+    """Whether every example that both have has the same statistics, of every seed."""
+    mask = measured.scored(new) & measured.scored(old)
+    before, after = measured.seeds[old][:, mask], measured.seeds[new][:, mask]
+    return np.array_equal(before, after, equal_nan=True)
 
 
 class _MissingError(Exception):
@@ -201,13 +219,20 @@ def _row(row: Json, measured: Measured) -> Json:
     }
     return {
         **values,
-        **{key: float(row[key]) for key in ("value", "low", "high", "p_value", "p_adjusted")},
+        **{key: float(row[key]) for key in ("value", "p_value", "p_adjusted")},
+        **within(row["low"], row["high"], measured.info["unit"]),
         **{key: row[key] for key in ("n", "smallest_effect", "more_prompts")},
         "unscored": len(mask) - row["n"],
         "verdict": {"a": "better", "b": "worse"}.get(row["verdict"], NO_DIFFERENCE),
         "withheld": None,
         "seeds": {"old": len(measured.seeds[row["b"]]), "new": len(measured.seeds[row["a"]])},
     }
+
+
+def within(low: float, high: float, unit: str) -> Json:
+    """{low, high}: of a difference of shares within ±1, which an interval over few seeds knows nothing of."""
+    least, most = (-1.0, 1.0) if unit == "%" else (-math.inf, math.inf)
+    return {"low": float(np.clip(low, least, most)), "high": float(np.clip(high, least, most))}
 
 
 def _changed(figure: Json, evaluator: Any, pair: Pair, sides: Sides) -> Json:

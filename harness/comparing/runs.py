@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +12,13 @@ from typing import Any
 from harness.errors import InputError
 from harness.judging.rows import quoted
 from harness.report.files import EXAMPLES, RESULTS, VERDICTS, read_results
+from harness.report.text import ellipsis
 from harness.report.verdict_checks import members_first
 from harness.validation import suggestion
+from harness.whole_files import reason
 
 Json = dict[str, Any]
+_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Run:
     @property
     def examples_file(self) -> Path:
         return self.results_file.parent / EXAMPLES
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of results.json as sha256sum prints it."""
+        return hashlib.sha256(self.results_file.read_bytes()).hexdigest()
 
     @property
     def verdicts_file(self) -> Path:
@@ -65,19 +74,40 @@ class Pair:
 
 def open_run(side: str, spelled: str) -> Run:
     """`FOLDER`, `FOLDER/results.json`, or either with `:candidate`; InputError where it is no such thing."""
-    path, chosen = Path(spelled), None
-    if not path.exists():
-        head, colon, tail = spelled.rpartition(":")
-        if not (colon and Path(head).exists()):
-            fix = "name a report's folder or its results.json, with :CANDIDATE if need be"
-            raise InputError("no such file or folder", where=spelled, fix=fix)
-        path, chosen = Path(head), tail
-    file = path / RESULTS if path.is_dir() else path
-    run = Run(side, file, read_results(file), chosen)
+    try:
+        file, chosen = _found(spelled)
+        run = Run(side, file, read_results(file), chosen)
+    except OSError as error:
+        where = ellipsis(spelled, _LONGEST)
+        raise InputError(f"cannot be read: {reason(error)}", where=where) from error
     members_first(run.results, str(file))
     if chosen is not None and chosen not in run.candidates:
         raise _unknown(run, chosen)
     return run
+
+
+def _found(spelled: str) -> tuple[Path, str | None]:
+    """The results.json that is meant, and the candidate that is named behind it."""
+    path, chosen = Path(spelled), None
+    if not path.exists():
+        head, colon, tail = spelled.rpartition(":")
+        if not (colon and head and Path(head).exists()):
+            fix = "name a report's folder or its results.json, with :CANDIDATE if need be"
+            raise InputError("no such file or folder", where=ellipsis(spelled, _LONGEST), fix=fix)
+        path, chosen = Path(head), tail
+    return path / RESULTS if path.is_dir() else path, chosen
+
+
+def folder_names(old: Run, new: Run) -> tuple[str, str]:
+    """The last part of each run's folder; of two that end alike, the last two, as far as they were given.
+
+    What is above it is of no use to others.
+    """
+    folders = [run.results_file.parent for run in (old, new)]
+    names = [folder.name or folder.resolve().name for folder in folders]
+    if names[0] == names[1]:
+        names = ["/".join(folder.parts[-2:]) or name for folder, name in zip(folders, names, strict=True)]
+    return names[0], names[1]
 
 
 def _unknown(run: Run, name: str) -> InputError:

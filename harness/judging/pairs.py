@@ -20,11 +20,13 @@ from harness.stats.lattice import exact_sign_flip, units_of
 from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE, holm
 from harness.stats.paired import sign_flip
 from harness.stats.power import implied_sd, power_of
-from harness.stats.proportions import wilson
+from harness.stats.proportions import wilson, within
 from harness.stats.rates import EVEN, p_value_of_even
 from harness.stats.resampling import paired_bootstrap
 
 Json = dict[str, Any]
+_FURTHEST = 1.0
+"""No two win rates are further apart."""
 _ALIKE = 1e-9
 """Rates and ends that differ by less are the same: sums in another order differ by rounding."""
 
@@ -141,15 +143,17 @@ def _row(contest: Duels, family: int, seed: int) -> Json:
         **panels.diagnostics(contest),
         **panels.unparsed(contest),
         "wins": panels.wins(contest),
-        **_power(average.known - EVEN, rules["average"], family, several_seeds=several),
+        **_power(average.known - EVEN, rules["average"], family, EVEN, several_seeds=several),
         "p_value": p_value,
         "worst_p_value": worst_p_value,
         "by_position": panels.average(contest.by_position).value - EVEN,
     }
 
 
-def _power(leads: FloatArray, figure: Mapping[str, Any], family: int, *, several_seeds: bool) -> Json:
-    """`stats.power` of the mean of (n,) leads, one a prompt, whose interval `figure` has.
+def _power(
+    leads: FloatArray, figure: Mapping[str, Any], family: int, most: float, *, several_seeds: bool
+) -> Json:
+    """`stats.power` of the mean of (n,) leads, one a prompt and at most `most`, whose interval `figure` has.
 
     With several seeds the interval shows the spread, and what would separate two is not a matter of prompts
     alone.
@@ -158,7 +162,7 @@ def _power(leads: FloatArray, figure: Mapping[str, Any], family: int, *, several
     sd = float(leads.std(ddof=1)) if n > 1 else math.nan
     if several_seeds:
         sd = implied_sd(figure["low"], figure["high"], n)
-    found = power_of(float(leads.mean()) if n else math.nan, sd, n, family)
+    found = power_of(float(leads.mean()) if n else math.nan, sd, n, family, most=most)
     return {**found, "more_prompts": None if several_seeds else found["more_prompts"]}
 
 
@@ -168,9 +172,14 @@ def difference(one: Duels, other: Duels, family: int, seed: int) -> Json:
     several_seeds = a.several_seeds or b.several_seeds
     figure = _compared(a, b, several_seeds, seed)
     first, second = shared(panels.average(one.by_position), panels.average(other.by_position))
+    # Few seeds may leave open more than there can be, of which power has to know.
+    power = _power(a.known - b.known, figure, family, _FURTHEST, several_seeds=several_seeds)
+    low, high = within(figure["low"], figure["high"], _FURTHEST)
     return {
         **figure,
-        **_power(a.known - b.known, figure, family, several_seeds=several_seeds),
+        "low": low,
+        "high": high,
+        **power,
         "worst_p_value": _worst_p_value(one, other, figure, seed),
         "by_position": first.value - second.value,
         "most_unparsed": max(panels.unparsed(contest)["most_unparsed"] for contest in (one, other)),

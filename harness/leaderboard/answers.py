@@ -11,13 +11,11 @@ import numpy as np
 from harness.json_files import iter_json_lines, read_json
 from harness.leaderboard.comparisons import Compared
 from harness.leaderboard.distributions import Column, lengths, per_example
-from harness.protocols import FloatArray
+from harness.leaderboard.evaluated import Evaluated, Trials
 from harness.records import Example, to_json
 from harness.store import digest
 
 Json = dict[str, Any]
-Seeds = Sequence[FloatArray | None]
-"""By seed, (n, k) statistics in the order of the eval set, NaN where unmeasured; None: the seed has none."""
 
 
 def answers(candidate: Json, inputs: Mapping[str, Path]) -> list[Json]:
@@ -51,61 +49,47 @@ def told_of(answers: Sequence[Json], predicted: Sequence[Path]) -> Json | None:
     }
 
 
-class Measurements:
-    """What the evaluate stage left of each example: the first seed's values, and the statistics of all."""
+class ExampleScores:
+    """What every metric says of each example: the first seed's values, and the statistics of all seeds."""
 
-    def __init__(
-        self, candidates: Sequence[Json], metrics: Sequence[Json], inputs: Mapping[str, Path]
-    ) -> None:
-        self.values: dict[str, dict[str, Column]] = {}
-        self.statistics: dict[str, dict[str, Seeds]] = {}
-        for candidate in candidates:
-            values = self.values[candidate["name"]] = {}
-            statistics = self.statistics[candidate["name"]] = {}
-            for metric in (metric["name"] for metric in metrics):
-                seeds = [_lines(trial["evaluate"].get(metric), inputs) for trial in candidate["trials"]]
-                if seeds[0]:
-                    values[metric] = [line["value"] for line in seeds[0]]
-                if any(seeds):
-                    statistics[metric] = [_statistics(lines) if lines else None for lines in seeds]
+    def __init__(self, trials: Mapping[str, Trials], candidates: Sequence[str]) -> None:
+        """`trials` maps metrics to their files; the first of `candidates` is base."""
+        self._base = candidates[0]
+        self._trials = {
+            name: {metric: found[name] for metric, found in trials.items() if any(found[name])}
+            for name in candidates
+        }
 
     def of(self, candidate: str, index: int) -> Json:
         """What examples.jsonl has of an answer: `scores` of the first seed, `statistics` of all."""
-        statistics = self.statistics[candidate]
+        mine = self._trials[candidate]
         return {
-            "scores": {metric: column[index] for metric, column in self.values[candidate].items()},
-            "statistics": {metric: list(_rows(seeds, index)) for metric, seeds in statistics.items()},
+            "scores": {metric: seeds[0].values[index] for metric, seeds in mine.items() if seeds[0]},
+            "statistics": {metric: [_row(seed, index) for seed in seeds] for metric, seeds in mine.items()},
         }
 
     def distributions(self, compared: Compared) -> tuple[list[float] | None, dict[str, Json]]:
         """`per_example` of a metric over the candidates that it compares with base."""
         metric = compared.info["name"]
-        base = next(iter(self.values))
-        names = [base, *(name for name, found in compared.differences.items() if "value" in found)]
-        columns = {name: self.values[name][metric] for name in names if metric in self.values[name]}
-        return per_example(columns, base, higher_is_better=compared.info["higher_is_better"])
+        names = [self._base, *(name for name, found in compared.differences.items() if "value" in found)]
+        columns = {name: column for name in names if (column := self._first(name, metric)) is not None}
+        return per_example(columns, self._base, higher_is_better=compared.info["higher_is_better"])
+
+    def _first(self, candidate: str, metric: str) -> Column | None:
+        seeds = self._trials[candidate].get(metric)
+        return seeds[0].values if seeds and seeds[0] else None
 
 
-def _lines(entry: Any, inputs: Mapping[str, Path]) -> list[Json]:
-    """The lines of an evaluate step; none where it was not done."""
-    return list(iter_json_lines(inputs[entry] / "statistics.jsonl")) if isinstance(entry, str) else []
-
-
-def _statistics(lines: Sequence[Json]) -> FloatArray:
-    return np.array([line["statistics"] for line in lines], dtype=np.float64)
-
-
-def _rows(seeds: Seeds, index: int) -> Iterator[list[float] | None]:
-    """The statistics of an example by seed; None for a seed that could not measure it."""
-    for statistics in seeds:
-        row = None if statistics is None else statistics[index]
-        yield None if row is None or np.isnan(row).any() else row.tolist()
+def _row(seed: Evaluated | None, index: int) -> list[float] | None:
+    """The statistics of an example; None for a seed that could not measure it."""
+    row = None if seed is None else seed.statistics[index]
+    return None if row is None or np.isnan(row).any() else row.tolist()
 
 
 def example_lines(
     examples: Sequence[Example],
     answers: Mapping[str, Sequence[Json]],
-    measured: Measurements,
+    scores: ExampleScores,
     verdicts: Mapping[str, Mapping[str, Json]],
 ) -> Iterator[Json]:
     """Every example with all answers, their scores and the verdicts on them, which are the first seed's.
@@ -116,7 +100,7 @@ def example_lines(
         yield {
             **to_json(example),
             "answers": {
-                name: {**mine[index], **measured.of(name, index)} for name, mine in answers.items() if mine
+                name: {**mine[index], **scores.of(name, index)} for name, mine in answers.items() if mine
             },
             "verdicts": {judge: found.get(example.id, {}) for judge, found in verdicts.items()},
         }

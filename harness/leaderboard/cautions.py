@@ -43,6 +43,7 @@ def board_warnings(results: Json) -> list[str]:
         *_unequal_precision(candidates),
         *_unequal_tries(candidates),
         *_processor(candidates),
+        *_not_believed(results["judges"]),
         *_sampled(results["judges"]),
     ]
 
@@ -214,6 +215,15 @@ def _unequal_tries(candidates: Sequence[Json]) -> Iterator[str]:
 def _processor(candidates: Sequence[Json]) -> Iterator[str]:
     if any(c["training"] and c["costs"]["device"] == "cpu" for c in candidates):
         yield "Costs were measured on a CPU: they say nothing of those on a GPU, and have no price."
+
+
+def _not_believed(judges: Sequence[Json]) -> Iterator[str]:
+    """The reason is told with the findings."""
+    names = [judge["name"] for judge in judges if judge.get("analysis") and judge["analysis"]["refused"]]
+    if names:
+        who, whose = ("Judge", "its") if len(names) == 1 else ("Judges", "their")
+        are = "is" if len(names) == 1 else "are"
+        yield f"{who} {fmt.listed(names)} {are} not believed: nothing is concluded from {whose} win rates."
 
 
 def _sampled(judges: Sequence[Json]) -> Iterator[str]:

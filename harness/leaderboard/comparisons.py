@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.leaderboard.evaluated import Trials
 from harness.leaderboard.measurements import Mask, Measured, load
 from harness.protocols import trait
 from harness.records import Score, to_json
@@ -24,7 +25,7 @@ from harness.stats.crossed import spread
 from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE, holm
 from harness.stats.paired import sign_flip
 from harness.stats.power import implied_sd, power_of
-from harness.stats.proportions import wilson
+from harness.stats.proportions import wilson, within
 from harness.stats.resampling import bootstrap, paired_bootstrap, score_totals
 
 Json = dict[str, Any]
@@ -48,10 +49,10 @@ def compare(
     metric: Mapping[str, Any],
     candidates: Sequence[Mapping[str, Any]],
     inputs: Mapping[str, Path],
-    ids: Sequence[str],
+    trials: Trials,
 ) -> Compared:
     """All there is to say of one metric. The first candidate is base; one that failed has no score."""
-    measured = load(metric, candidates, inputs, ids)
+    measured = load(metric, candidates, inputs, trials)
     found = scores(measured)
     names = [candidate["name"] for candidate in candidates if "value" in found[candidate["name"]]]
     rows = pairs(measured, names)
@@ -68,8 +69,8 @@ def scores(measured: Measured) -> dict[str, Json]:
     """Candidate -> its score with a 95% interval over the examples, or why there is none.
 
     The interval is Wilson's for a metric that declares itself a share of examples, and else that of the
-    bootstrap by example; of several seeds, that of `harness.stats.crossed`. `incomparable` says why a score
-    must not be set against the others.
+    bootstrap by example; of several seeds, that of `harness.stats.crossed`; `interval` says which it is.
+    `incomparable` says why a score must not be set against the others.
     """
     # None of 40 is not 0% for certain, as the bootstrap would have it.
     proportion = trait(measured.evaluator, "proportion")
@@ -91,13 +92,16 @@ def scores(measured: Measured) -> dict[str, Json]:
             if not np.isfinite(value):
                 found[name] = {"missing": f"undefined over the {n} examples that were scored"}
                 continue
+            made = "bootstrap"
             if measured.has_several_seeds(name):
+                made = "seeds and examples"
                 low, high = _over_seeds(measured, name, mask, float(value), proportion=proportion)
             elif proportion:
+                made = "wilson"
                 low, high = wilson(value * n, n)
             per_seed = score_totals(measured.seeds[name][:, mask].sum(axis=1), measured.evaluator.score)
             score = Score(float(value), float(low), float(high), n, len(mask) - n)
-            found[name] = {**to_json(score), "per_seed": per_seed.tolist()}
+            found[name] = {**to_json(score), "interval": made, "per_seed": per_seed.tolist()}
             if reason := measured.incomparable(name):
                 found[name]["incomparable"] = reason
             if reason := _because(measured, name):
@@ -144,7 +148,14 @@ def compared(measured: Measured, chosen: Iterable[tuple[str, str]]) -> list[Json
         row["p_adjusted"] = p_adjusted
         row["verdict"] = {1: "a", -1: "b", 0: NO_DIFFERENCE}[_direction(row, measured.info)]
         row.update(_power(row, measured, len(rows)))
+        # After power, which reads the spread off it: few seeds may leave open more than there can be.
+        row["low"], row["high"] = within(row["low"], row["high"], _furthest(measured))
     return rows
+
+
+def _furthest(measured: Measured) -> float:
+    """How far apart two scores can be: those with the unit `%` are fractions."""
+    return 1.0 if measured.info["unit"] == "%" else math.inf
 
 
 def _power(row: Json, measured: Measured, family: int) -> Json:
@@ -153,7 +164,8 @@ def _power(row: Json, measured: Measured, family: int) -> Json:
     `more_prompts` is None where the two are told apart already or, several seeds being compared, where that
     is no matter of prompts alone.
     """
-    found = power_of(row["value"], implied_sd(row["low"], row["high"], row["n"]), row["n"], family)
+    sd = implied_sd(row["low"], row["high"], row["n"])
+    found = power_of(row["value"], sd, row["n"], family, most=_furthest(measured))
     settled = row["verdict"] != NO_DIFFERENCE or measured.has_several_seeds(row["a"], row["b"])
     return {**found, "more_prompts": None if settled else found["more_prompts"]}
 

@@ -1,4 +1,4 @@
-"""What the evaluate stage left of one metric: the statistics of all candidates, on the same examples."""
+"""One metric over all candidates: the statistics of their trials together, on the same examples."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import registry
-from harness.errors import StageError
-from harness.json_files import iter_json_lines, read_json
+from harness.json_files import read_json
 from harness.leaderboard import receipts
+from harness.leaderboard.evaluated import Trials
 from harness.protocols import FloatArray, trait
 from harness.records import PluginSpec, from_json, total_cost
 
@@ -82,9 +82,9 @@ def load(
     metric: Mapping[str, Any],
     candidates: Sequence[Mapping[str, Any]],
     inputs: Mapping[str, Path],
-    ids: Sequence[str],
+    trials: Trials,
 ) -> Measured:
-    """What the evaluate stage wrote of one metric. A candidate with a failed trial has no score at all."""
+    """One metric out of its `trials`. A candidate with a failed trial has no score at all."""
     seeds: dict[str, FloatArray] = {}
     missing: dict[str, str] = {}
     unread: dict[str, str] = {}
@@ -96,12 +96,11 @@ def load(
         if reason:
             missing[candidate["name"]] = reason
             continue
-        folders = [inputs[name] for name in found]
-        told = [read_json(folder / "evaluator.json") for folder in folders]
+        told = [read_json(inputs[name] / "evaluator.json") for name in found]
         info = told[0]
         receipts_of |= zip(found, told, strict=True)
         unread[candidate["name"]] = _why_unread(told)
-        statistics = _read_seeds(folders, ids)
+        statistics = by_seed([trial.statistics for trial in trials[candidate["name"]] if trial])
         if np.isnan(statistics).all() and (reason := _why_unmeasured(metric, candidate, inputs)):
             missing[candidate["name"]] = reason
         else:
@@ -171,20 +170,8 @@ def _why_unmeasured(
     return f"backend {candidate['backend']} has no likelihoods"
 
 
-def _read_seeds(folders: Sequence[Path], ids: Sequence[str]) -> FloatArray:
-    return by_seed([_read_statistics(folder / "statistics.jsonl", ids) for folder in folders])
-
-
 def by_seed(trials: Sequence[FloatArray]) -> FloatArray:
     """(seeds, n, k) out of the (n, k) of each trial; what one of them could not measure is NaN in all."""
     statistics = np.stack(trials)
     statistics[:, np.isnan(statistics).any(axis=(0, 2))] = np.nan
     return statistics
-
-
-def _read_statistics(path: Path, ids: Sequence[str]) -> FloatArray:
-    """(n, k) in the order of the eval set; every candidate must have been shown the same examples."""
-    lines = list(iter_json_lines(path))
-    if [line["id"] for line in lines] != list(ids):
-        raise StageError(f"{path}: these are not the examples of the eval set, in its order")
-    return np.array([line["statistics"] for line in lines], dtype=np.float64).reshape(len(lines), -1)

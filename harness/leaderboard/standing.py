@@ -99,14 +99,26 @@ def ranking_pairs(board: Mapping[str, Any]) -> list[Json]:
     return judge["pairs"] if judge else [pair for pair in board["pairs"] if pair["metric"] == ranks_by]
 
 
+def ranking_figure(results: Mapping[str, Any]) -> dict[str, str] | None:
+    """Label and unit of the metric or the judge that ranks; None where that is neither."""
+    ranks_by = results["suite"]["rank_by"]
+    metric = next((m for m in results["metrics"] if m["name"] == ranks_by), None)
+    if metric is not None:
+        return {"label": metric["label"], "unit": metric["unit"]}
+    named = any(judge["name"] == ranks_by for judge in results["judges"])
+    return {"label": f"win rate by {ranks_by}", "unit": "%"} if named else None
+
+
 def _turned(pair: Mapping[str, Any], first: str) -> Json:
     """The comparison as the first candidate sees it."""
     keys = ("n", "p_adjusted", "smallest_effect", "more_prompts")
     shared = {key: pair[key] for key in keys}
     mine = "a" if pair["a"] == first else "b"
     verdict = {mine: "better", NO_DIFFERENCE: NO_DIFFERENCE}.get(pair["verdict"], "worse")
-    ends = [pair[key] if mine == "a" else -pair[key] for key in ("value", "low", "high")]
-    return {"value": ends[0], "low": min(ends[1:]), "high": max(ends[1:]), **shared, "verdict": verdict}
+    value, low, high = (pair[key] for key in ("value", "low", "high"))
+    if mine == "b":  # what is not known stays so
+        value, low, high = (None if end is None else -end for end in (value, high, low))
+    return {"value": value, "low": low, "high": high, **shared, "verdict": verdict}
 
 
 def _cheaper(one: Mapping[str, Any], other: Mapping[str, Any]) -> Json | None:

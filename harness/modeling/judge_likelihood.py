@@ -56,7 +56,7 @@ class ContinuationModel:
     """A causal model with its tokenizer and prompt template.
 
     `max_length` is the longest row in tokens, prompt and continuation together; None: as many as the model
-    has positions for.
+    has positions for. `limit` is what came of both.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ContinuationModel:
         self._renderer = Renderer(tokenizer, prompting)
         self._filler = tokenizer.pad_token_id or 0  # stands under the mask, where no id matters
         limits = (max_length, max_positions(model.config))
-        self._limit = min((limit for limit in limits if limit is not None), default=WHOLE)
+        self.limit = min((limit for limit in limits if limit is not None), default=WHOLE)
 
     def log_likelihoods(
         self, prompts: Sequence[Sequence[Message]], continuations: Sequence[str], *, batch_size: int
@@ -81,7 +81,7 @@ class ContinuationModel:
         """
         requests = [self._encode(prompt, continuations) for prompt in prompts]
         found = [Likelihoods(len(request.prompt), None) for request in requests]
-        fitting = [i for i, request in enumerate(requests) if request.length <= self._limit]
+        fitting = [i for i, request in enumerate(requests) if request.length <= self.limit]
         fitting.sort(key=lambda i: -requests[i].length)  # what does not fit into memory shows itself at once
         for start in range(0, len(fitting), batch_size):
             chunk = fitting[start : start + batch_size]

@@ -13,6 +13,7 @@ from harness.format import listed
 from harness.report.files import RESULTS, read_results
 from harness.store import Store
 from harness.validation import suggestion
+from harness.whole_files import reason
 
 Json = Mapping[str, Any]
 
@@ -38,6 +39,8 @@ def choose(name: str, report: Path | None, store: Store, seed: int | None = None
     Without a `report` it is the only one below reports/ that has the candidate; without a `seed` the first.
     """
     folder = report if report is not None else _only_report(name)
+    if folder.name == RESULTS and folder.is_file():
+        folder = folder.parent
     results = read_results(folder / RESULTS)
     candidate = _candidate(name, folder, results)
     trained = _trained(candidate, folder)
@@ -49,7 +52,7 @@ def choose(name: str, report: Path | None, store: Store, seed: int | None = None
             f"'{name}' was not trained with seed {found}", where=str(folder), fix=f"known: {seeds}"
         )
     artifact = _artifact(entry.get("artifact"), name, folder, store)
-    return Chosen(folder, results, candidate, found, artifact, store.manifest(artifact.name))
+    return Chosen(folder, results, candidate, found, artifact, _manifest(store, artifact))
 
 
 def _only_report(name: str) -> Path:
@@ -60,19 +63,32 @@ def _only_report(name: str) -> Path:
             known[path.parent] = [candidate["name"] for candidate in read_results(path)["candidates"]]
         except InputError as error:
             unread.append(str(error))
+        except OSError as error:
+            unread.append(f"{path}: {reason(error)}")
     having = [folder for folder, names in known.items() if name in names]
     if len(having) == 1:
         return having[0]
     if having:
         fix = f"name one by --report: {', '.join(map(str, having))}"
         raise InputError(f"{len(having)} reports have a candidate '{name}'", fix=fix)
+    why = f" (not read: {'; '.join(unread)})" if unread else ""
     if not known:
-        why = f" ({'; '.join(unread)})" if unread else ""
         raise InputError(
             f"no report in {REPORTS}{why}", fix="run a suite first, or name a report by --report"
         )
     names = {one for each in known.values() for one in each}
-    raise InputError(f"no report in {REPORTS} has a candidate '{name}'", fix=suggestion(name, names))
+    raise InputError(f"no report in {REPORTS} has a candidate '{name}'{why}", fix=suggestion(name, names))
+
+
+def _manifest(store: Store, artifact: Path) -> Json:
+    try:
+        found: Any = store.manifest(artifact.name)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        fix = "take the artifact away and run the suite again"
+        raise InputError("its manifest cannot be read", where=str(artifact), fix=fix)
+    return found
 
 
 def _candidate(name: str, folder: Path, results: Json) -> Json:
@@ -102,6 +118,10 @@ def _artifact(key: Any, name: str, folder: Path, store: Store) -> Path:
         what = f"does not say which artifact holds the weights of '{name}'"
         raise InputError(what, where=str(folder / RESULTS), fix="run the suite again")
     if not store.has(key) or not (store.path(key) / "model").is_dir():
-        what = f"the weights of '{name}' ({key}) are not in the store {store.root}"
-        raise InputError(what, fix="name the store of that run by --store, or run the suite again")
+        what = f"the weights of '{name}' ({key}) are not in the store of {store.root.parent}"
+        fix = (
+            "name by --store what the run had as --store (the folder that holds store/; by default .harness "
+            "where the run was started), or run the suite again"
+        )
+        raise InputError(what, fix=fix)
     return store.open(key)

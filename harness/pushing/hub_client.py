@@ -7,16 +7,23 @@ is read where huggingface_hub keeps it (HF_TOKEN, `hf auth login`) and is never 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from harness.errors import HubError, InputError
+from harness.pushing.bounded import DeadlinePassedError, heard, within
+from harness.pushing.endpoint import endpoint, shown
 from harness.pushing.payload import Payload
 from harness.report.text import one_line, shorten
 
 TIMEOUT_SECONDS = 120.0
 """For a server that says nothing; huggingface_hub itself would wait for ever."""
-DEFAULT_ENDPOINT = "https://huggingface.co"
+DEADLINE_SECONDS, BYTES_PER_SECOND = 600.0, 50_000
+"""A step of an upload has so long, and beside that the time that its bytes take on a slow line."""
 _MESSAGE_LIMIT = 200
+_WANTED = "give OWNER/NAME"
 _TOKENS = "huggingface.co/settings/tokens"
 _REMEDIES = {
     400: "what it says is wrong with the upload has to be mended",
@@ -29,11 +36,6 @@ _REMEDIES = {
     413: "a file is larger than the server takes",
     429: "too many requests: wait a few minutes and push again",
 }
-
-
-def endpoint() -> str:
-    """Where the Hub is."""
-    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def check_repo(repo: str) -> None:
@@ -51,15 +53,20 @@ def check_repo(repo: str) -> None:
         raise InputError(f"'{repo}' does not say whose repository it is", fix=_WANTED)
 
 
-_WANTED = "give OWNER/NAME"
-
-
 def send(
-    payload: Payload, repo: str, *, private: bool, message: str, timeout: float = TIMEOUT_SECONDS
+    payload: Payload,
+    repo: str,
+    *,
+    private: bool,
+    message: str,
+    tell: Callable[[str], None],
+    timeout: float = TIMEOUT_SECONDS,
+    deadline: float = DEADLINE_SECONDS,
 ) -> str:
     """Create the repository if need be and commit the files; returns the address of the repository.
 
-    Raises InputError without a token, HubError where the Hub refuses or cannot be reached.
+    `tell` gets what is to be said beside that, a line at a time. Raises InputError without a token, HubError
+    where the Hub refuses, leaves files out or does not answer in time.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_session, get_token
 
@@ -68,15 +75,61 @@ def send(
     token = get_token()
     if not token:
         raise InputError("no token for the Hub", fix=f"set HF_TOKEN to one that may write ({_TOKENS})")
+    _no_registry()
     get_session().timeout = timeout
     api = HfApi(endpoint=endpoint(), token=token)
-    added = [CommitOperationAdd(path_in_repo=f.name, path_or_fileobj=f.source) for f in payload.files]
+    size = sum(file.size for file in payload.files)
+    made, committing = "", False
+
+    def step(call: Callable[[], Any]) -> Any:
+        return within(deadline + size / BYTES_PER_SECOND, call)
+
     try:
-        created = api.create_repo(repo, repo_type="model", private=private or None, exist_ok=True)
-        api.create_commit(created.repo_id, added, commit_message=message, repo_type="model")
+        with heard(lambda text: tell(f"warning: {_safe(text, token)}"), "huggingface_hub"):
+            added = [CommitOperationAdd(path_in_repo=f.name, path_or_fileobj=f.source) for f in payload.files]
+            created = within(
+                deadline,
+                partial(api.create_repo, repo, repo_type="model", private=private or None, exist_ok=True),
+            )
+            made = str(created.repo_id)
+            check_repo(made)
+            if made != repo:
+                tell(f"the Hub calls {repo} {made}")
+            step(partial(api.preupload_lfs_files, made, added, repo_type="model"))
+            _refuse_ignored(added, made)
+            committing = True
+            step(partial(api.create_commit, made, added, commit_message=message, repo_type="model"))
+            _refuse_ignored(added, made)
+    except HubError:
+        raise
+    except KeyboardInterrupt:
+        there = f"{made} is there and has" if made else f"{repo} has"
+        late = ", unless the Hub makes it yet" if committing else ""
+        tell(f"stopped; {there} no new commit{late}")
+        raise
     except Exception as error:  # httpx, xet and sockets each have a tree of their own
         raise HubError(_told(error, token)) from None
-    return f"{endpoint()}/{created.repo_id}"
+    return f"{shown()}/{made}"
+
+
+def _no_registry() -> None:
+    """Keep huggingface_hub from asking for its list of coding agents.
+
+    It keeps whatever answers for a day, a page to log in at too, and fails with every request until then.
+    """
+    with suppress(ImportError):
+        from huggingface_hub.utils import _detect_agent
+
+        _detect_agent._registry = {"standardEnvVars": [], "harnesses": {}}
+
+
+def _refuse_ignored(added: Sequence[Any], repo: str) -> None:
+    """HubError where the Hub leaves files out, of which huggingface_hub says nothing."""
+    ignored = [one.path_in_repo for one in added if one._should_ignore]
+    if ignored:
+        named = shorten(", ".join(map(one_line, ignored)), _MESSAGE_LIMIT)
+        fix = f"take what matches them out of {repo}'s .gitignore and push again"
+        raise HubError(f"the Hub would leave out {named}, so nothing was committed; {fix}")
 
 
 def _told(error: Exception, token: str) -> str:
@@ -85,14 +138,18 @@ def _told(error: Exception, token: str) -> str:
 
     chain = list(_causes(error))
     refused = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
-    if refused is None:
-        last = chain[-1]
-        said = f"{type(last).__name__}: {_safe(str(last), token)}"
-        fix = "check the network and HF_ENDPOINT, then push again"
-        return f"the Hub at {endpoint()} cannot be reached or broke off ({said}); {fix}"
-    status = refused.response.status_code
-    fix = _REMEDIES.get(status, "it is a fault of the server: push again later")
-    return f"the Hub at {endpoint()} answered {status}: {_safe(refused.server_message or '', token)}; {fix}"
+    if refused is not None:
+        status = refused.response.status_code
+        fix = _REMEDIES.get(status, "it is a fault of the server: push again later")
+        return f"the Hub at {shown()} answered {status}: {_safe(refused.server_message or '', token)}; {fix}"
+    fix = "check the network and HF_ENDPOINT, then push again"
+    if isinstance(error, DeadlinePassedError):
+        return f"the Hub at {shown()} did not answer in time; {fix}"
+    last = chain[-1]
+    said = f"{type(last).__name__}: {_safe(str(last), token)}"
+    if isinstance(error, InputError | ValueError | LookupError | TypeError | AttributeError):
+        return f"what answers at {shown()} is not the Hub, perhaps a page to log in at ({said}); {fix}"
+    return f"the Hub at {shown()} cannot be reached or broke off ({said}); {fix}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -31,7 +31,7 @@ def render(folder: Path) -> Path:
 def reread(folder: Path, suite_folder: Path | None = None) -> list[str]:
     """Read the judges' old replies in `folder` again and rewrite its results; see harness.report.reparse.
 
-    Returns what came of it, a line for each judge. The page has then to be rendered.
+    Returns what came of it, a line for each judge. The page is rendered with it.
     """
     from harness.report.reparse import reparse
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import format as fmt
@@ -12,13 +14,20 @@ from harness.report.text import ellipsis, one_line
 from harness.stats.multiplicity import NO_DIFFERENCE
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
 Json = Mapping[str, Any]
 _NAME_LIMIT = 20
 _GAP = 2
 _VERDICT_STYLES = {"better": "green", "worse": "red"}
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_KEPT = re.compile(
+    r"(?<=\b[pn]) (?=[=<≥])|(?<=[=<≥]) (?=[\d−])|(?<=\d) (?=(?:pt|[kMGT]?B|J)\b)|(?<=\d[hm]) (?=\d\d[ms]\b)"
+    r"|(?<=[\d%]) (?=(?:–|to) [+−\d])|(?<=[\d%] –) (?=\d)|(?<=[\d%] to) (?=[+−\d])"
+)
+"""Blanks inside of `p < 0.001`, `n = 40`, `804 MB` and `−1.6 to +5.0 pt`, at which no line ends."""
 _SIGNS = {"better": "+", "worse": "-", NO_DIFFERENCE: "~"}
 
 
@@ -31,15 +40,41 @@ def board_for_terminal(results: Json, *, width: int) -> RenderableType:
     names = {row.index: ellipsis(one_line(row.name), _NAME_LIMIT) for row in board.rows}
     shown = _fitting(board, width - _fixed_width(board, names))
     first, *further = results["findings"] or [""]
-    parts: list[RenderableType] = [Text(one_line(first), "bold"), Text()] if first else []
-    parts += [_table(board, names, shown), Text(_legend(board, results, shown), "dim"), Text()]
-    parts += [_item("•", finding, "") for finding in further]
-    parts += [_item("✗", _failure(row), "red") for row in board.rows if row.kind == "failed"]
-    parts += [_item("!", warning, "yellow") for warning in all_warnings(results)]
+    parts: list[RenderableType] = [Text(_wrapped(first, width), "bold"), Text()] if first else []
+    legend = "\n".join(_wrapped(line, width) for line in _legend(board, results, shown).splitlines())
+    parts += [_Trimmed(_table(board, names, shown)), Text(legend, "dim"), Text()]
+    parts += [_item("•", finding, "", width) for finding in further]
+    parts += [_item("✗", _failure(row), "red", width) for row in board.rows if row.kind == "failed"]
+    parts += [_item("!", warning, "yellow", width) for warning in all_warnings(results)]
     return Group(*parts)
 
 
-def _table(board: Board, names: Mapping[int, str], shown: Sequence[int]) -> RenderableType:
+@dataclass(frozen=True)
+class _Trimmed:
+    """A table without the blanks that fill up its lines: what goes into a file has none."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for line in console.render_lines(self.table, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            if line:
+                text, style, _ = line.pop()
+                line.append(Segment(text.rstrip(), style))
+            yield from (*line, Segment.line())
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> str:
+    """The text in lines of `width`, those after the first indented."""
+    glued = _KEPT.sub(_NO_BREAK, one_line(text))
+    lines = textwrap.wrap(glued, max(width, 20), subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join(lines).replace(_NO_BREAK, " ")
+
+
+def _table(board: Board, names: Mapping[int, str], shown: Sequence[int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -114,9 +149,10 @@ def _head(board: Board, index: int) -> list[str]:
     # The train time needs no arrow to be understood, and columns are dear here.
     name = one_line(column.label)
     if column.kind != "cost":
-        name += f"\N{NO-BREAK SPACE}{column.arrow}"
+        name += f"{_NO_BREAK}{column.arrow}"
     width = max(map(len, [*_texts(board, index).values(), *name.split(" ")]))
-    return textwrap.wrap(name, max(width, 1), break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(name, max(width, 1), break_long_words=False, break_on_hyphens=False)
+    return [*lines, column.doubt] if column.doubt else lines
 
 
 def _legend(board: Board, results: Json, shown: Sequence[int]) -> str:
@@ -144,15 +180,10 @@ def _has(cells: Sequence[Cell], verdict: str) -> bool:
     return any(cell.verdict == verdict for cell in cells)
 
 
-def _item(sign: str, text: str, style: str) -> RenderableType:
-    from rich.table import Table
+def _item(sign: str, text: str, style: str, width: int) -> RenderableType:
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(Text(sign, style), Text(one_line(text), style))
-    return grid
+    return Text(_wrapped(f"{sign} {text}", width, "  "), style)
 
 
 def _failure(row: Row) -> str:

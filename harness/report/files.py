@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +17,19 @@ from harness.report.board import build_board
 from harness.report.explorer import DATA_LIMIT, load_examples
 from harness.report.outputs.writing import Outputs
 from harness.report.page import page
+from harness.report.shapes import example_fault, results_fault
 from harness.report.tables import leaderboard_csv, leaderboard_markdown
+from harness.report.text import ellipsis, one_line, visible
+from harness.whole_files import telling
 
 FIX = "run the suite again"
 RESULTS, EXAMPLES, VERDICTS = "results.json", "examples.jsonl", "verdicts.jsonl"
 """What the rank stage leaves, and a report is made from."""
+FILES = (VERDICTS, EXAMPLES, RESULTS)
+"""In the order in which they are replaced: the others follow from the verdicts, results.json says that all is
+there."""
+_DIGITS = 19
+"""Of a whole number that is too long for 64 bits, perhaps with its sign."""
 _RESULTS_KEYS = frozenset(
     (
         *("suite", "data", "metrics", "judges", "candidates", "pairs", "agreement", "neighbours"),
@@ -28,29 +40,34 @@ _LINES = {EXAMPLES: "an example of a report", VERDICTS: "a verdict of this repor
 _EXAMPLE_KEYS = frozenset(("id", "prompt", "reference", "answers", "verdicts"))
 
 
-def write_report(folder: Path) -> Path:
-    """Render `folder`; see harness.report.render."""
-    results = read_results(folder / RESULTS)
+def write_report(folder: Path, source: Path | None = None) -> Path:
+    """Render `folder`; see harness.report.render.
+
+    With a `source` the results are read there, and put into `folder` at last, after all that is made of
+    them: as long as `folder` does not have them, whoever brings them does all of it again.
+    """
+    with telling("the report cannot be rendered", folder):
+        return _write(folder, source or folder)
+
+
+def _write(folder: Path, source: Path) -> Path:
+    results = read_results(source / RESULTS)
     board = build_board(results)
-    outputs = Outputs(folder, results)
-    try:
-        # All is read before anything is replaced: a folder that cannot be rendered is left as it was.
-        entries = outputs.passing(read_examples(folder / EXAMPLES))
+    with Outputs(folder, results) as outputs:
+        # All is read and written before anything is replaced: what cannot be rendered is left as it was.
+        entries = outputs.passing(read_examples(source / EXAMPLES, results))
         examples = load_examples(results, entries, DATA_LIMIT)
         outputs.complete(entries)
-        index = folder / "index.html"
-        contents = {
-            folder / "leaderboard.csv": leaderboard_csv(results),
-            folder / "leaderboard.md": leaderboard_markdown(results, board),
-            index: page(results, board, examples),
-        }
-    except BaseException:
-        outputs.abandon()
-        raise
-    outputs.place()
-    for path, content in contents.items():
-        _write(path, content)
-    return index
+        outputs.add("leaderboard.csv", leaderboard_csv(results))
+        outputs.add("leaderboard.md", leaderboard_markdown(results, board))
+        outputs.add("index.html", page(results, board, examples))
+        for name in () if source == folder else FILES:
+            outputs.copy(source / name)
+        kept = outputs.place()
+    for name in kept:
+        fix = "it was edited and is kept; take it away to have it made anew"
+        print(f"warning: {visible(str(folder / name))}: {fix}", file=sys.stderr)
+    return folder / "index.html"
 
 
 def read_results(path: Path) -> Any:
@@ -63,26 +80,54 @@ def read_results(path: Path) -> Any:
         ) from None
     results = _parsed(content, path)
     schema = results.get("schema") if isinstance(results, dict) else None
-    if isinstance(schema, int) and schema != RESULTS_SCHEMA:
+    if type(schema) is int and schema != RESULTS_SCHEMA:
         age = "an earlier" if schema < RESULTS_SCHEMA else "a later"
         what = f"written by {age} version of the harness (schema {schema}, this one reads {RESULTS_SCHEMA})"
         raise InputError(what, where=str(path), fix=FIX)
-    if schema != RESULTS_SCHEMA:
+    if type(schema) is not int:
         raise InputError(f"not a results.json of schema {RESULTS_SCHEMA}", where=str(path), fix=FIX)
     missing = sorted(_RESULTS_KEYS - results.keys())
     if missing:
         raise InputError(f"lacks {', '.join(missing)}", where=str(path), fix=FIX)
+    if fault := results_fault(results):
+        raise InputError(f"not a {RESULTS} of schema {RESULTS_SCHEMA}: {fault}", where=str(path), fix=FIX)
+    for kind in ("candidates", "metrics", "judges"):
+        names = Counter(one["name"] for one in results[kind])
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise InputError(f"has two {kind} named {_quoted(twice[0])}", where=str(path), fix=FIX)
     return results
 
 
-def read_examples(path: Path) -> Iterator[Any]:
-    """The examples, if there are any; a file that was cut short or changed by hand is refused at its line."""
+def read_examples(path: Path, results: Any = None, *, rewritten: bool = False) -> Iterator[Any]:
+    """The examples, if there are any; a file that was cut short or changed by hand is refused at its line.
+
+    With `results` also one that is not of this run: results.json says how many examples there are and what
+    the file's digest is. `rewritten`: the digest need not be right, for the file is about to be made anew.
+    """
     if not path.exists():
         return
+    seen: set[str] = set()
     for where, example in read_objects(path):
         if not example.keys() >= _EXAMPLE_KEYS:
             raise InputError(f"not {_LINES[path.name]}", where=where, fix=FIX)
+        if fault := example_fault(example):
+            raise InputError(f"not {_LINES[path.name]}: {fault}", where=where, fix=FIX)
+        if example["id"] in seen:
+            raise InputError(f"holds example {_quoted(example['id'])} twice", where=where, fix=FIX)
+        seen.add(example["id"])
         yield example
+    told = None if results is None else results.get("examples")
+    if told and (len(seen) != told["n"] or not (rewritten or sha256(path) == told["sha256"])):
+        what = f"is not the file that {RESULTS} was written with"
+        raise InputError(
+            what, where=str(path), fix="put the files of one run together, or run the suite again"
+        )
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, Any]]:
@@ -97,21 +142,41 @@ def read_objects(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path}:{number}", found
 
 
+def _quoted(text: str) -> str:
+    return f"'{ellipsis(one_line(text), 80)}'"
+
+
 def _parsed(content: bytes, path: Path, first_line: int = 1) -> Any:
     """The JSON value of bytes that begin at a file's line `first_line`."""
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(
+            content.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_small
+        )
     except UnicodeDecodeError as error:
         line = first_line + content.count(b"\n", 0, error.start)
         raise InputError("not UTF-8", where=f"{path}:{line}", fix=FIX) from None
     except json.JSONDecodeError as error:
         where = f"{path}:{first_line + error.lineno - 1}:{error.colno}"
         raise InputError(f"not JSON: {error.msg}", where=where, fix=FIX) from None
+    except _NumberError as error:
+        what = f"holds the number {ellipsis(str(error), 20)}, which JSON or this program cannot hold"
+        raise InputError(what, where=f"{path}:{first_line}", fix=FIX) from None
     except (ValueError, RecursionError):
         raise InputError("not JSON that can be read", where=f"{path}:{first_line}", fix=FIX) from None
 
 
-def _write(path: Path, content: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(content, encoding="utf-8", newline="\n")
-    partial.replace(path)
+class _NumberError(ValueError):
+    """A number that no program can be relied on to hold: NaN, Infinity, more than 64 bits."""
+
+
+def _refuse(text: str) -> float:
+    raise _NumberError(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _small(text: str) -> float:
+    return int(text) if len(text) < _DIGITS else _refuse(text)

@@ -1,7 +1,7 @@
 """Old replies read again, perhaps by a better parser: `harness report FOLDER --reparse`. Nobody is asked.
 
-All that is new is computed before anything is written. Of the three files verdicts.jsonl is replaced first,
-and the others always follow from it: what a crash leaves half-way, the same command mends.
+All that is new, the page too, is made before anything is replaced. Of the three files verdicts.jsonl is
+replaced first, and the others always follow from it: what a crash leaves half-way, the same command mends.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.errors import HarnessError, InputError, PluginError, first_line
@@ -18,9 +19,19 @@ from harness.leaderboard import boards
 from harness.leaderboard.verdict_lines import READING, by_example
 from harness.protocols import Combines, Rereads
 from harness.records import Verdict
-from harness.report.files import EXAMPLES, FIX, RESULTS, VERDICTS, read_examples, read_results
+from harness.report.files import (
+    EXAMPLES,
+    FIX,
+    RESULTS,
+    VERDICTS,
+    read_examples,
+    read_results,
+    sha256,
+    write_report,
+)
 from harness.report.named_plugins import made
 from harness.report.verdict_checks import members_first, read_lines
+from harness.whole_files import telling
 
 Json = dict[str, Any]
 _BESIDE_A_SUITE = "; if it is in judges/ beside a suite, name the suite with --suite"
@@ -44,14 +55,14 @@ class Reread:
 
 
 def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
-    """Read the replies in a report folder again, and rewrite verdicts, examples and results accordingly.
+    """Read the replies in a report folder again; rewrite verdicts, examples and results, and render them.
 
     A judge is found by its name: bundled, installed, or in the judges/ folder beside a suite. InputError
     where the folder is no report of this schema; HarnessError where a judge fails on a reply.
     """
     results = read_results(folder / RESULTS)
     in_order = members_first(results, str(folder / RESULTS))
-    examples = list(read_examples(folder / EXAMPLES))
+    examples = list(read_examples(folder / EXAMPLES, results, rewritten=True))
     lines = read_lines(folder, results, {example["id"] for example in examples})
     told = [_reread(judge, lines, suite_folder) for judge in in_order]
     try:
@@ -61,10 +72,13 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         what = f"holds no results that can be completed: {type(error).__name__}: {first_line(error)}"
         raise InputError(what, where=str(folder / RESULTS), fix=FIX) from error
-    (folder / "index.html").unlink(missing_ok=True)  # a page that is there belongs to the results beside it
-    write_jsonl(folder / VERDICTS, (line for mine in lines.values() for line in mine))
-    write_jsonl(folder / EXAMPLES, examples)
-    write_json(folder / RESULTS, board)
+    with telling("the report cannot be rendered", folder), TemporaryDirectory() as elsewhere:
+        made = Path(elsewhere)
+        write_jsonl(made / VERDICTS, (line for mine in lines.values() for line in mine))
+        write_jsonl(made / EXAMPLES, examples)
+        told_of = {"n": len(examples), "sha256": sha256(made / EXAMPLES)}
+        write_json(made / RESULTS, {**board, "examples": told_of})
+        write_report(folder, made)
     return told
 
 

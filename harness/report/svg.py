@@ -39,6 +39,28 @@ def path(points: Sequence[tuple[float, float]], class_: str, **attributes: Value
     return tag("path", d=f"M{steps}", class_=class_, **attributes)
 
 
+def interval(
+    scale: Scale, value: float, ends: tuple[float, float] | None, origin: float | None, size: tuple[int, int]
+) -> str:
+    """A value as a dot, its interval as a line, the origin as an upright one, on a track.
+
+    An end off the scale is drawn at its edge; a value off it is an arrow, with no interval.
+    """
+    width, height = size
+    middle = height / 2
+    content = line(0, middle, width, middle, "track")
+    if origin is not None and origin != value and scale.holds(origin):
+        content += line(scale(origin), 1, scale(origin), height - 1, "origin")
+    if not scale.holds(value):
+        tip, tail = (2, 7) if value < scale.low else (width - 2, width - 7)
+        arrow = f"M{tail} {middle - 4:g}L{tip} {middle:g}L{tail} {middle + 4:g}"
+        return content + tag("path", d=arrow, class_="away")
+    if ends is not None:
+        low, high = (scale(min(max(end, scale.low), scale.high)) for end in ends)
+        content += line(low, middle, high, middle, "whisker")
+    return content + tag("circle", cx=scale(value), cy=middle, r=3)
+
+
 def picture(
     identity: str,
     title: str,

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness import format as fmt
 from harness.report.board import RULE, Board, Cell, Column, Row, all_warnings
-from harness.report.text import csv_text, markdown
+from harness.report.text import csv_text, markdown, one_line
+from harness.stats.multiplicity import NO_DIFFERENCE
 
 Json = Mapping[str, Any]
 
@@ -43,12 +44,14 @@ _COST_UNITS = {
     "total_seconds": "s",
     "total_cost_usd": "USD",
 }
+_SIGNS = {"better": "+", "worse": "−", NO_DIFFERENCE: r"\~"}
+"""What stands behind a figure, so that a verdict needs no colour; one tilde alone would strike text out."""
 
 
 def leaderboard_csv(results: Json) -> str:
     """One line per candidate and figure: every metric, every judge under every rule, every cost.
 
-    Numbers are as results.json has them, in the metric's own unit (fractions stay fractions).
+    Numbers are as results.json has them: what the page shows in percent is a fraction, and its unit says so.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_COLUMNS, restval="", lineterminator="\n")
@@ -97,7 +100,8 @@ def _figures(results: Json, candidate: Json) -> Iterator[dict[str, Any]]:
 
 def _score_line(metric: Json, score: Json, difference: Json) -> dict[str, Any]:
     line = {
-        "kind": "score", "metric": metric["name"], "unit": metric["unit"],
+        "kind": "score", "metric": metric["name"],
+        "unit": "fraction" if metric["unit"] == "%" else metric["unit"],
         "higher_is_better": metric["higher_is_better"], "against": difference.get("against"),
     }  # fmt: skip
     line |= {key: score.get(key) for key in ("value", "low", "high", "n", "unscored", "missing")}
@@ -127,12 +131,7 @@ def leaderboard_markdown(results: Json, board: Board) -> str:
     finding, *further = [markdown(text) for text in results["findings"]] or [""]
     lines = [f"### {markdown(suite['name'])}", "", *([f"**{finding}**", ""] if finding else [])]
     lines += _markdown_table(board)
-    lines += [
-        "",
-        "↑ higher is better, ↓ lower is better; 95% intervals in brackets; rank: the places that cannot be "
-        f"excluded, by {markdown(suite['rank_by'])}; \\* differs from its opponent after correction for "
-        "multiple comparisons.",
-    ]
+    lines += ["", _legend(board, markdown(suite["rank_by"]))]
     failed = [row for row in board.rows if row.kind == "failed"]
     if failed:
         lines += ["", "**Failed**", "", *(f"- {_failure(row)}" for row in failed)]
@@ -140,6 +139,19 @@ def leaderboard_markdown(results: Json, board: Board) -> str:
     lines += _folded("Further findings", further, about)
     lines += _folded("Warnings", [markdown(warning) for warning in all_warnings(results)])
     return "\n".join(lines) + "\n"
+
+
+def _legend(board: Board, rank_by: str) -> str:
+    """What arrows, brackets, ranks, letters and signs mean, of those that are there."""
+    parts = ["↑ higher is better, ↓ lower is better; 95% intervals in brackets"]
+    parts.append(f"rank: the places that cannot be excluded, by {rank_by}")
+    if any(row.group for row in board.rows):
+        parts.append("who shares a letter cannot be told apart")
+    verdicts = {cell.verdict for row in board.rows for cell in row.cells}
+    if signs := [f"{sign} {verdict}" for verdict, sign in _SIGNS.items() if verdict in verdicts]:
+        told = "against base or the judge's opponent, after correction for multiple comparisons"
+        parts.append(f"{', '.join(signs)}: {told}")
+    return "; ".join(parts) + "."
 
 
 def _folded(title: str, entries: Sequence[str], before: Sequence[str] = ()) -> list[str]:
@@ -159,7 +171,7 @@ def _markdown_table(board: Board) -> list[str]:
     lines.append("|" + "---|" * 2 + "---:|" * len(heads))
     for row in board.rows:
         cells = [_markdown_cell(cell, n) for cell, n in zip(row.cells, sizes, strict=True)]
-        rank = "failed" if row.kind == "failed" else row.rank
+        rank = "failed" if row.kind == "failed" else f"{row.rank} {markdown(one_line(row.group))}".rstrip()
         lines.append("| " + " | ".join([rank, markdown(row.name), *cells]) + " |")
     return lines
 
@@ -173,18 +185,19 @@ def _common_n(board: Board, index: int) -> int | None:
 def _head(column: Column, n: int | None) -> str:
     unit = f" ({markdown(column.unit)})" if column.unit not in ("", "%") else ""
     size = f", n = {fmt.count(n)}" if n is not None else ""
-    return f"{markdown(column.label)}{unit} {column.arrow}".rstrip() + size
+    doubt = f" ({column.doubt})" if column.doubt else ""
+    return f"{markdown(column.label)}{unit} {column.arrow}".rstrip() + doubt + size
 
 
 def _markdown_cell(cell: Cell, common_n: int | None) -> str:
     if cell.value is None:
         return f"{cell.text} ({markdown(cell.note)})" if cell.text == "missing" else cell.text
     text = cell.text + (f" [{cell.interval}]" if cell.interval else "")
-    if cell.n is not None and cell.n != common_n:
+    if cell.n is not None and cell.n != common_n and not cell.note.startswith("n = "):
         text += f" n = {fmt.count(cell.n)}"
     if cell.n is not None and cell.note:
         text += f" ({markdown(cell.note)})"
-    return text + ("\\*" if cell.verdict in ("better", "worse") else "")
+    return f"{text} {_SIGNS.get(cell.verdict, '')}".rstrip()
 
 
 def _failure(row: Row) -> str:

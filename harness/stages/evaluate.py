@@ -22,6 +22,7 @@ from harness.stats.resampling import score_totals
 from harness.text import well_formed
 
 VERSION = 2
+_ROUNDING = 1e-9
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -38,6 +39,8 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     progress(0, len(predictions))
     statistics, receipt = _paid(evaluator, predictions, name, params.get("runtime", {}), out)
     values = score_totals(statistics, evaluator.score)
+    if trait(evaluator, "proportion"):
+        _check_proportion(values, predictions, name)
     rows = zip(predictions, statistics, values, strict=True)
     write_jsonl(out / "statistics.jsonl", (_line(p.example.id, row, value) for p, row, value in rows))
     # A plugin may know how its field spells it (ROUGE-L); a name of the user's own goes before that.
@@ -93,6 +96,17 @@ def _measured(evaluator: Evaluator, predictions: Sequence[Prediction], name: str
             f"{len(predictions)} examples, first for {example}"
         )
     return statistics
+
+
+def _check_proportion(values: FloatArray, predictions: Sequence[Prediction], name: str) -> None:
+    """A share has Wilson's interval and is shown as a percentage: 67.4 would be shown as 6,740%."""
+    outside = np.isfinite(values) & ((values < -_ROUNDING) | (values > 1 + _ROUNDING))
+    if outside.any():
+        first = int(outside.argmax())
+        raise StageError(
+            f"evaluator '{name}' declares itself a proportion, and is {values[first]:g} for "
+            f"{predictions[first].example.id}: a proportion is a fraction from 0 to 1"
+        )
 
 
 def _line(example_id: str, row: FloatArray, value: float) -> dict[str, Any]:

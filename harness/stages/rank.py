@@ -5,6 +5,7 @@ Nothing here needs a model or a judge. The same artifacts give the same board, b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ from typing import Any
 from harness.json_files import read_json, read_jsonl, write_json, write_jsonl
 from harness.judging.analysis import finite
 from harness.leaderboard import boards, cautions, judge_receipts, receipts, search, standing
-from harness.leaderboard.answers import Measurements, answers, example_lines, told_of
+from harness.leaderboard.answers import ExampleScores, answers, example_lines, told_of
 from harness.leaderboard.charges import charges
 from harness.leaderboard.comparisons import Compared, compare
 from harness.leaderboard.distributions import lengths
 from harness.leaderboard.environment import environment
+from harness.leaderboard.evaluated import Trials, read_trials
 from harness.leaderboard.verdict_lines import Lengths, by_example, judgments
 from harness.protocols import Progress
 from harness.records import RESULTS_SCHEMA, Example
+from harness.stats.multiplicity import ALPHA
+from harness.stats.paired import FLIPS
+from harness.stats.resampling import DRAWS
 
-VERSION = 9
+VERSION = 10
 
 Json = dict[str, Any]
 
@@ -36,23 +41,27 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     candidates = [search.as_chosen(candidate, inputs) for candidate in params["candidates"]]
     total = len(params["metrics"]) + 1
     metrics = []
+    trials: dict[str, Trials] = {}
     for done, metric in enumerate(params["metrics"]):
         progress(done, total, metric["name"])
-        metrics.append(compare(metric, candidates, inputs, ids))
+        mine = trials[metric["name"]] = read_trials(metric["name"], candidates, inputs, ids)
+        metrics.append(compare(metric, candidates, inputs, mine))
     progress(total - 1, total, "judges and examples")
     sizes = Lengths(candidates, inputs, examples)
     lines = {judge["name"]: list(judgments(judge, candidates, inputs, sizes)) for judge in params["judges"]}
     answered = {candidate["name"]: answers(candidate, inputs) for candidate in candidates}
-    measured = Measurements(candidates, params["metrics"], inputs)
+    scores = ExampleScores(trials, [candidate["name"] for candidate in candidates])
     board = _board(params, candidates, metrics, answered, inputs)
-    board = _with_distributions(board, metrics, measured, examples)
+    board = _with_distributions(board, metrics, scores, examples)
     by_metric = next((m for m in metrics if m.info["name"] == params["suite"]["rank_by"]), None)
     placed = standing.by_metric(by_metric, [c["name"] for c in candidates[1:]]) if by_metric else None
     board = boards.complete(board, lines, placed)
-    write_json(out / "results.json", {**board, "environment": environment()})
     write_jsonl(out / "verdicts.jsonl", (line for judge in lines.values() for line in judge))
     shown = {judge["name"]: by_example(lines[judge["name"]], judge["against"]) for judge in params["judges"]}
-    write_jsonl(out / "examples.jsonl", example_lines(examples, answered, measured, shown))
+    write_jsonl(out / "examples.jsonl", example_lines(examples, answered, scores, shown))
+    with (out / "examples.jsonl").open("rb") as file:
+        told = {"n": len(examples), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    write_json(out / "results.json", {**board, "examples": told, "environment": environment()})
     progress(total, total)
 
 
@@ -78,6 +87,7 @@ def _board(
             "eval_tokens": receipts.scored_tokens(receipts.folders(candidates[0], "predict", inputs)),
         },
         "metrics": infos,
+        "statistics": {"bootstrap_draws": DRAWS, "sign_flips": FLIPS, "alpha": ALPHA},
         "judges": judges,
         "candidates": rows,
         "pairs": [pair for metric in metrics for pair in metric.pairs],
@@ -87,10 +97,10 @@ def _board(
 
 
 def _with_distributions(
-    board: Json, metrics: Sequence[Compared], measured: Measurements, examples: Sequence[Example]
+    board: Json, metrics: Sequence[Compared], scores: ExampleScores, examples: Sequence[Example]
 ) -> Json:
     """The board with what single examples and the lengths of texts say."""
-    found = {metric.info["name"]: measured.distributions(metric) for metric in metrics}
+    found = {metric.info["name"]: scores.distributions(metric) for metric in metrics}
     return {
         **board,
         "data": {**board["data"], "reference_lengths": lengths(example.reference for example in examples)},

@@ -23,7 +23,7 @@ import numpy as np
 
 from harness.protocols import FloatArray
 from harness.stats.proportions import wilson, wilson_ends
-from harness.stats.resampling import ScoreFunction, resampled_scores, score_totals
+from harness.stats.resampling import DRAWS, ScoreFunction, resampled_scores, score_totals
 
 _HALVINGS = 60
 
@@ -90,7 +90,7 @@ class Spread:
 
 
 def spread(
-    systems: Sequence[FloatArray], score: ScoreFunction, *, draws: int = 2000, seed: int = 0
+    systems: Sequence[FloatArray], score: ScoreFunction, *, draws: int = DRAWS, seed: int = 0
 ) -> Spread:
     """The spread of a system's score, or of the difference of two, over seeds and prompts.
 

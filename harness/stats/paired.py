@@ -12,6 +12,8 @@ from harness.protocols import FloatArray
 from harness.stats.proportions import binomial_p_value, t_interval
 from harness.stats.resampling import ScoreFunction, block_sizes, score_totals
 
+FLIPS = 10_000
+"""Random swaps, where nobody says otherwise."""
 TIE_TOLERANCE = 1e-10
 """Differences this close, relative to the scores, are equal: sums in another order differ by rounding."""
 
@@ -59,7 +61,7 @@ def mcnemar(wins: int, losses: int) -> float:
 
 
 def sign_flip(
-    a: FloatArray, b: FloatArray, score: ScoreFunction, *, draws: int = 10_000, seed: int = 0
+    a: FloatArray, b: FloatArray, score: ScoreFunction, *, draws: int = FLIPS, seed: int = 0
 ) -> FloatArray:
     """Two-sided p-values of |score(a) - score(b)| by paired approximate randomisation.
 

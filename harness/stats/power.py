@@ -8,6 +8,9 @@ from typing import TypedDict
 
 from harness.stats.multiplicity import ALPHA
 
+TOO_MANY = 10**9
+"""Nobody asks as many prompts: a difference that takes more is that of rounding, or as good as none."""
+
 
 class Power(TypedDict):
     """`smallest_effect` in the unit of the difference, `more_prompts` beyond n; None where unknown."""
@@ -16,12 +19,13 @@ class Power(TypedDict):
     more_prompts: int | None
 
 
-def power_of(difference: float, sd: float, n: int, family: int) -> Power:
+def power_of(difference: float, sd: float, n: int, family: int, *, most: float = math.inf) -> Power:
     """What a comparison on `n` prompts could have shown, and what would show the difference that it found.
 
     Both with probability 0.8, for a test at ALPHA / `family`: the strictest of Holm's among so many
-    comparisons. `sd` is the standard deviation between prompts. `more_prompts` is 1 at least, and None where
-    no number of prompts would do.
+    comparisons. `sd` is the standard deviation between prompts. `smallest_effect` is None where it would be
+    above `most`, the largest difference that there can be; `more_prompts` is 1 at least, and None where
+    TOO_MANY would not do.
     """
     if n < 1 or not (math.isfinite(difference) and math.isfinite(sd)):
         return {"smallest_effect": None, "more_prompts": None}
@@ -29,8 +33,8 @@ def power_of(difference: float, sd: float, n: int, family: int) -> Power:
     needed = prompts_needed(difference, sd, level=level)
     smallest = smallest_effect(sd, n, level=level)
     return {
-        "smallest_effect": smallest if math.isfinite(smallest) else None,
-        "more_prompts": max(int(needed) - n, 1) if sd > 0 and math.isfinite(needed) else None,
+        "smallest_effect": smallest if smallest <= most and math.isfinite(smallest) else None,
+        "more_prompts": max(int(needed) - n, 1) if sd > 0 and needed <= TOO_MANY else None,
     }
 
 

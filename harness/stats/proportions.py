@@ -69,6 +69,12 @@ def share_interval(
     return wilson_ends(share, share * (1 - share) / variance, float(stdtrit(n - 1, (1 + level) / 2)))
 
 
+def within(low: float, high: float, most: float) -> tuple[float, float]:
+    """The ends of an interval of what cannot be further from 0 than `most`; NaN stays NaN."""
+    # NaN stands first, where both keep it.
+    return max(low, -most), min(high, most)
+
+
 def t_interval(values: FloatArray, *, level: float = 0.95) -> tuple[float, float]:
     """Student's interval of the mean of `values`, (n,), independent of one another; NaN below two.
 

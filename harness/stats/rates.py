@@ -103,10 +103,13 @@ def _by_prompt(by_seed: FloatArray) -> FloatArray:
 
 
 def _over_seeds(by_seed: FloatArray, seed: int) -> Spread | None:
-    """The spread of the mean of (seeds, n) worths; None where fewer than two seeds have a kept pair."""
+    """The spread of the mean of (seeds, n) worths; None where fewer than two seeds, or prompts, have a pair.
+
+    One prompt drawn again and again shows no spread.
+    """
     kept = ~np.isnan(by_seed)
     told = kept.any(axis=1)
-    if told.sum() < 2:
+    if told.sum() < 2 or kept.any(axis=0).sum() < 2:
         return None
     statistics = np.stack([np.where(kept, by_seed, 0.0), kept.astype(np.float64)], axis=-1)
     return spread([statistics[told][:, kept.any(axis=0)]], _mean, seed=seed)

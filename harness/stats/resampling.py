@@ -18,6 +18,8 @@ from harness.protocols import FloatArray
 ScoreFunction = Callable[[FloatArray], FloatArray]
 """Sums of shape (m, k) to values of shape (m,); NaN where undefined."""
 
+DRAWS = 2000
+"""Resamples, where nobody says otherwise."""
 BLOCK_BYTES = 32 * 2**20
 """About the size of the largest temporary array, so that memory does not grow with draws times prompts."""
 
@@ -31,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap(
-    statistics: FloatArray, score: ScoreFunction, *, draws: int = 2000, seed: int = 0, level: float = 0.95
+    statistics: FloatArray, score: ScoreFunction, *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
 ) -> Interval:
     """The score of all prompts, with its percentile interval when prompts are drawn with replacement.
 
@@ -50,7 +52,7 @@ def paired_bootstrap(
     b: FloatArray,
     score: ScoreFunction,
     *,
-    draws: int = 2000,
+    draws: int = DRAWS,
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
@@ -63,13 +65,14 @@ def paired_bootstrap(
     """
 
     def difference(totals: FloatArray) -> FloatArray:
-        return score_totals(totals[:, 0], score) - score_totals(totals[:, 1], score)
+        with np.errstate(invalid="ignore"):  # of two that a division by zero left infinite
+            return score_totals(totals[:, 0], score) - score_totals(totals[:, 1], score)
 
     return _percentile_interval(np.stack([a, b], axis=1), difference, draws, seed, level)
 
 
 def resampled_scores(
-    statistics: FloatArray, score: ScoreFunction, *, draws: int = 2000, seed: int = 0
+    statistics: FloatArray, score: ScoreFunction, *, draws: int = DRAWS, seed: int = 0
 ) -> FloatArray:
     """(draws, ...): the scores of `statistics`, (n, ..., k), when prompts are drawn with replacement.
 

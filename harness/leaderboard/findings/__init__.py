@@ -1,6 +1,7 @@
 """What the figures of a board say, in plain sentences, each made from the results and nothing else.
 
 ranking.py   who leads, who may be as good, what it would take to tell neighbours apart
+otherwise.py how the other metrics and judges see the leader beside the next in rank
 judges.py    what each judge prefers, and what speaks against believing it
 recipes.py   which recipes were searched for, seeds, what the intervals hold, what untrained candidates cost
 words.py     figures and lists in words

@@ -149,7 +149,8 @@ def _spent(results: Json) -> Iterator[str]:
     for judge in results["judges"]:
         receipt = judge["receipt"]
         sent, received = receipt["prompt_tokens"], receipt["completion_tokens"]
-        if receipt["cost_usd"] or sent or received:
+        # What is known to have cost nothing is no finding; its tokens are among the costs.
+        if receipt["cost_usd"] or (receipt["cost_usd"] is None and (sent or received)):
             price = "an unknown sum" if receipt["cost_usd"] is None else fmt.dollars(receipt["cost_usd"])
             yield (
                 f"Judge {judge['name']} took {price} for {fmt.count(receipt['asked'])} verdicts "

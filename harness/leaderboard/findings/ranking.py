@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from harness import format as fmt
+from harness.leaderboard.findings import otherwise
 from harness.leaderboard.findings.judges import preferred, why_refused
 from harness.leaderboard.findings.words import (
+    MOST_NAMES,
     OUTCOMES,
     are,
     difference,
+    few,
     score,
     standings,
 )
@@ -22,7 +26,7 @@ from harness.stats.multiplicity import NO_DIFFERENCE
 Json = Mapping[str, Any]
 NEIGHBOURS = 3
 """At most so many pairs of neighbours that cannot be told apart are listed; the page has them all."""
-WORTH_SAYING = 1.1
+WORTH_SAYING = 1.05
 """A training that costs so many times less is called cheaper."""
 PRACTICAL = 100_000
 """Where more prompts than this would be needed, their number is not given."""
@@ -45,9 +49,9 @@ def _by_metric(metric: Json, results: Json) -> Iterator[str]:
     ranked = [candidate for candidate in others if candidate["rank"]]
     apart = [c["name"] for c in others if "incomparable" in c["scores"].get(metric["name"], {})]
     if ranked:
-        yield _leader(ranked[0], base, metric, " among equal tokenizers" if apart else "")
-        yield from _order(ranked, results, "ranked candidate" if apart else "candidate")
-        yield from _neighbours(results, metric["unit"])
+        yield _leader(ranked, base, metric, " among equal tokenizers" if apart else "")
+        yield from _order(ranked, results, "ranked candidate" if apart else "candidate", metric["label"])
+        yield from _beside_others(ranked, results, metric["unit"])
     else:
         yield f"No candidate can be ranked by {metric['label']}, as this board is to be."
     if apart:
@@ -69,22 +73,36 @@ def _by_judge(judge: Json, results: Json) -> Iterator[str]:
     else:
         yield from preferred(judge, {row["name"]: row["win_rates"][judge["name"]] for row in ranked})
         rivals = "candidate" if judge["against"] == ALL else f"candidate compared with {judge['against']}"
-        yield from _order(ranked, results, rivals)
-        yield from _neighbours(results, "%")
+        yield from _order(ranked, results, rivals, f"the judge {judge['name']}")
+        yield from _beside_others(ranked, results, "%")
 
 
-def _order(ranked: Sequence[Json], results: Json, rivals: str) -> Iterator[str]:
+def _order(ranked: Sequence[Json], results: Json, rivals: str, by: str) -> Iterator[str]:
     pairs = ranking_pairs(results)
     alike = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["verdict"] == NO_DIFFERENCE}
-    yield from _beside([candidate["name"] for candidate in ranked], alike, rivals)
+    told = {frozenset((pair["first"], pair["second"])) for pair in _level(results)}
+    yield from _beside([candidate["name"] for candidate in ranked], alike, rivals, by, told)
 
 
-def _leader(leader: Json, base: Json, metric: Json, among: str) -> str:
-    name, unit = metric["name"], metric["unit"]
+def _beside_others(ranked: Sequence[Json], results: Json, unit: str) -> Iterator[str]:
+    """What else sees the leader beside the next, which first is told if the two cannot be told apart."""
+    parts = [otherwise.seen_by_others(ranked, results), _neighbours(results, unit)]
+    if any(pair["first"] == ranked[0]["name"] for pair in _level(results)):
+        parts.reverse()
+    yield from itertools.chain(*parts)
+
+
+def _leader(ranked: Sequence[Json], base: Json, metric: Json, among: str) -> str:
+    leader, name, unit = ranked[0], metric["name"], metric["unit"]
     mine, apart = leader["scores"][name], leader["differences"].get(name, {})
-    way = "higher" if metric["higher_is_better"] else "lower"
+    sign, way = (1, "higher") if metric["higher_is_better"] else (-1, "lower")
+    behind = "value" in apart and sign * apart["value"] < 0
+    # Base is not ranked, and no headline may call a figure the best that base's is better than.
+    beside = f", after {base['name']}'s" if behind else ""
+    level = [row["name"] for row in ranked if row["scores"][name]["value"] == mine["value"]]
+    who = f"{few(level, level, 'at the top')} {'has' if len(level) == 1 else 'have'}"
     head = (
-        f"{leader['name']} has the best {metric['label']}{among} ({way} is better): "
+        f"{who} the best {metric['label']}{among}{beside} ({way} is better): "
         f"{fmt.with_interval(mine, unit)}, n = {fmt.count(mine['n'])}."
     )
     if "value" not in apart:
@@ -95,8 +113,14 @@ def _leader(leader: Json, base: Json, metric: Json, among: str) -> str:
     return (
         f"{head} That is {OUTCOMES[apart['verdict']]} {base['name']}'s {theirs}: difference "
         f"{fmt.difference(value, unit, low, high)} [{span}], n = {fmt.count(apart['n'])}, "
-        f"{_p_after_correction(apart)}."
+        f"{_p_after_correction(apart)}{_of_one_seed(leader, apart)}."
     )
+
+
+def _of_one_seed(leader: Json, apart: Json) -> str:
+    """A test over examples does not hold what another training by the same recipe would change."""
+    once = leader["training"] and len(leader["seeds"]) == 1 and apart["verdict"] != NO_DIFFERENCE
+    return "; trained with one seed" if once else ""
 
 
 def _p_after_correction(apart: Json) -> str:
@@ -107,20 +131,32 @@ def _p_after_correction(apart: Json) -> str:
     return corrected if corrected == fmt.p_value(apart["p_value"]) else f"{corrected} after correction"
 
 
-def _beside(names: Sequence[str], alike: Set[frozenset[str]], rivals: str) -> Iterator[str]:
+def _beside(
+    names: Sequence[str], alike: Set[frozenset[str]], rivals: str, by: str, told: Set[frozenset[str]]
+) -> Iterator[str]:
     """Who may be as good as the leader, and which of the others cannot be told apart from one another.
 
-    Two are spoken of as neighbours; here are the groups of three and more.
+    Two are spoken of as neighbours, those in `told` with figures; here are the groups of three and more.
     """
     leader, *others = names
     equals = [name for name in others if {leader, name} in alike]
-    if equals:
-        yield f"{fmt.listed(equals)} cannot be told apart from {leader}: the order among them may be chance."
+    if len(equals) == 1 and {leader, *equals} in told:
+        pass
+    elif equals:
+        told_of = few(equals, others, "others")
+        yield f"{told_of} cannot be told apart from {leader}: the order among them may be chance."
     elif others:
-        yield f"{leader} is ahead of every other {rivals}."
+        yield f"{leader} is ahead of every other {rivals} by {by}."
     groups = [g for g in _groups([n for n in others if n not in equals], alike) if len(g) > 2]
     if groups:
-        yield f"These cannot be told apart: {'; '.join(map(fmt.listed, groups))}."
+        yield f"These cannot be told apart: {'; '.join(map(_run, groups))}."
+
+
+def _run(names: Sequence[str]) -> str:
+    """Some that follow each other in the order."""
+    if len(names) <= MOST_NAMES:
+        return fmt.listed(names)
+    return f"{names[0]} to {names[-1]} ({fmt.count(len(names))} in order of rank)"
 
 
 def _groups(names: Sequence[str], alike: Set[frozenset[str]]) -> list[list[str]]:
@@ -139,8 +175,7 @@ def _groups(names: Sequence[str], alike: Set[frozenset[str]]) -> list[list[str]]
 
 def _neighbours(results: Json, unit: str) -> Iterator[str]:
     """Neighbours that cannot be told apart: how large the difference may be, and what settles the choice."""
-    level = [pair for pair in results["neighbours"] if pair["verdict"] == NO_DIFFERENCE]
-    for pair in level[:NEIGHBOURS]:
+    for pair in _level(results):
         cheaper = pair["cheaper"]
         saving = (
             f"; {cheaper['name']} trained {fmt.number(cheaper['times'], 2)} times {CHEAPER[cheaper['by']]}"
@@ -148,9 +183,14 @@ def _neighbours(results: Json, unit: str) -> Iterator[str]:
             else ""
         )
         names = f"{pair['first']} and {pair['second']}"
-        if pair["low"] is not None:
-            told = f"{difference(pair, unit)}{_in_spite_of(pair)}"
-            yield f"{names} cannot be told apart ({told}){saving}.{_needed(pair)}"
+        told = f"{difference(pair, unit)}{_in_spite_of(pair)}"
+        yield f"{names} cannot be told apart ({told}){saving}.{_needed(pair)}"
+
+
+def _level(results: Json) -> list[Json]:
+    """The first few neighbours that cannot be told apart."""
+    level = [pair for pair in results["neighbours"] if pair["verdict"] == NO_DIFFERENCE]
+    return [pair for pair in level[:NEIGHBOURS] if pair["low"] is not None]
 
 
 def _in_spite_of(pair: Json) -> str:

@@ -41,7 +41,8 @@ def bought(results: Json) -> Iterator[str]:
 def charged(results: Json) -> Iterator[str]:
     """What metrics took that a server was asked for, and what all servers charged together."""
     for metric in results["metrics"]:
-        if receipt := metric.get("receipt"):
+        receipt = metric.get("receipt")
+        if receipt and receipt["cost_usd"] != 0:
             price = "an unknown sum" if receipt["cost_usd"] is None else fmt.dollars(receipt["cost_usd"])
             yield (
                 f"{metric['label']} took {price} for {fmt.count(receipt['requests'])} requests "

@@ -15,6 +15,8 @@ WITHHELD = {
     "position": "standing first more often would do as much",
 }
 """Why a win rate that the test tells from even is none, by `withheld` of the analysis."""
+MOST_NAMES, NAMED = 6, 3
+"""So many are named; of more, `few` names three of them, or three of those that they are not."""
 OUTCOMES = {"better": "better than", "worse": "worse than", NO_DIFFERENCE: "not to be told apart from"}
 
 
@@ -41,6 +43,16 @@ def were(names: Sequence[str]) -> str:
     return "was" if len(names) == 1 else "were"
 
 
+def few(names: Sequence[str], everybody: Sequence[str], kind: str) -> str:
+    """The names or, of many, how many they are of `everybody`, who are called e.g. `others`."""
+    rest = [name for name in everybody if name not in names]
+    if len(names) <= MOST_NAMES:
+        return fmt.listed(names)
+    if len(rest) <= NAMED:
+        return f"all {fmt.count(len(everybody))} {kind}" + (f" but {fmt.listed(rest)}" if rest else "")
+    return f"{', '.join(names[:NAMED])} and {fmt.count(len(names) - NAMED)} more"
+
+
 def standings(compared: Mapping[str, Json], against: str) -> str:
     """Which candidates are better than an opponent, which worse, and of which neither is shown."""
     grouped: dict[tuple[str, str], list[str]] = {}
@@ -48,7 +60,7 @@ def standings(compared: Mapping[str, Json], against: str) -> str:
         if "verdict" in figures:
             grouped.setdefault((OUTCOMES[figures["verdict"]], _grounds(figures)), []).append(name)
     parts = [
-        f"{fmt.listed(names)} {are(names)} {outcome} {against} ({grounds})"
+        f"{few(names, list(compared), 'that are compared')} {are(names)} {outcome} {against} ({grounds})"
         for outcome in OUTCOMES.values()
         for (found, grounds), names in grouped.items()
         if found == outcome

@@ -6,7 +6,6 @@ missing, never as 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from harness import format as fmt
 from harness.report.board.columns import COSTS, PRICE, Column
 from harness.report.text import one_line
+from harness.validity import is_finite
 
 Json = Mapping[str, Any]
 RULE = "average"
@@ -60,8 +60,11 @@ def figure(candidate: Json, column: Column) -> Json:
     else:
         rates = candidate["win_rates"].get(column.key) or {"missing": "not judged"}
         found = rates["rules"][RULE] if "missing" not in rates else rates
-    if "missing" not in found and not _finite(found["value"]):
+    if "missing" not in found and not is_finite(found["value"]):
         return {"missing": f"not a finite number ({fmt.number(found['value'])})"}
+    if found.get("n") == 1 and found.get("low") == found.get("high"):
+        # One example says nothing of how far others lie apart.
+        return {**found, "low": None, "high": None}
     return dict(found)
 
 
@@ -85,7 +88,7 @@ def make_cell(candidate: Json, column: Column) -> Cell:
         margin=fmt.margin(value, low, high, column.unit),
         n=found.get("n"),
         difference=_difference(compared, column.unit),
-        verdict=str(compared.get("verdict", "")),
+        verdict="" if column.doubt else str(compared.get("verdict", "")),
         note=_note(found),
         detail=_detail(found, compared, column),
         comparable="incomparable" not in found,
@@ -93,9 +96,10 @@ def make_cell(candidate: Json, column: Column) -> Cell:
 
 
 def _note(found: Json) -> str:
-    """What must be said beside a score: examples left out, and that it is on another scale."""
+    """What must be said beside a score: what it rests on, and that it is on another scale."""
     unscored = f"{fmt.count(found['unscored'])} unscored" if found.get("unscored") else ""
-    return "; ".join(filter(None, (unscored, one_line(found.get("incomparable") or ""))))
+    alone = "n = 1, no interval" if found.get("n") == 1 and found.get("low") is None else ""
+    return "; ".join(filter(None, (alone, unscored, one_line(found.get("incomparable") or ""))))
 
 
 def _comparison(candidate: Json, column: Column) -> Json:
@@ -105,7 +109,7 @@ def _comparison(candidate: Json, column: Column) -> Json:
 
 def _difference(compared: Json, unit: str) -> Difference | None:
     """Only of a score: a win rate is a comparison itself."""
-    if compared.get("value") is None or not _finite(compared["value"]):
+    if compared.get("value") is None or not is_finite(compared["value"]):
         return None
     value, low, high = float(compared["value"]), compared.get("low"), compared.get("high")
     return Difference(
@@ -118,7 +122,8 @@ def _detail(found: Json, compared: Json, column: Column) -> str:
     """What a reader who points at a cell is told."""
     seeds = found.get("per_seed") or []
     sampled = f" and {len(seeds)} seeds" if len(seeds) > 1 else ""
-    parts = [f"95% interval over n = {fmt.count(found.get('n'))} examples{sampled}"]
+    n = fmt.count(found.get("n"))
+    parts = [f"95% interval over n = {n} examples{sampled}" if found.get("n") != 1 else "n = 1"]
     if difference := _difference(compared, column.unit):
         span = f" [{difference.interval}]" if difference.interval else ""
         parts.append(f"difference to {one_line(compared['against'])}: {difference.text}{span}")
@@ -136,7 +141,7 @@ def _detail(found: Json, compared: Json, column: Column) -> str:
 def _cost_cell(candidate: Json, column: Column) -> Cell:
     costs, key = candidate.get("costs") or {}, column.key
     value = costs.get(key)
-    if value is None or not _finite(value):
+    if value is None or not is_finite(value):
         if candidate["training"] is not None:
             return Cell(text="–", note="not measured")
         # Said of what comes first is enough: the other costs of what was not trained are plainly empty.
@@ -149,7 +154,3 @@ def _cost_cell(candidate: Json, column: Column) -> Cell:
     if key == "peak_memory_bytes" and not column.unit:
         note = one_line(costs.get("memory_kind") or "")
     return Cell(value=float(value), text=show(value), note=note)
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

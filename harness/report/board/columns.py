@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness import format as fmt
-from harness.records import ALL
-from harness.report.text import ellipsis, one_line
+from harness.leaderboard.findings.judges import why_refused
+from harness.report.text import ellipsis, one_line, opponent
 
 Json = Mapping[str, Any]
 ColumnKind = Literal["score", "win rate", "cost"]
 PRICE = "train_cost_usd"
 """A cost that has a column only where the suite names a price and a GPU was used."""
 PREDICT_PRICE = "predict_cost_usd"
+NOT_BELIEVED = "not believed"
+"""Of a judge of whose verdicts too many could not be read."""
 ROOM = 10
 """So many columns of figures fit beside the candidate and its rank on a page 1440 pixels wide."""
 LABEL_LIMIT = 60
@@ -37,7 +39,8 @@ class Column:
     """One figure of the board. `direction` is +1 where higher is better, -1 where lower is, 0 for neither.
 
     `against` is whom the figure's differences, or its win rate, are against. A `spare` column is shown
-    only to those who ask for it; `ranks` marks the one that the board is ranked by.
+    only to those who ask for it; `ranks` marks the one that the board is ranked by; `doubt` says what speaks
+    against all of its figures, empty where nothing does.
     """
 
     kind: ColumnKind
@@ -48,6 +51,7 @@ class Column:
     against: str = "base"
     spare: bool = False
     ranks: bool = False
+    doubt: str = ""
 
     @property
     def arrow(self) -> str:
@@ -80,7 +84,15 @@ def quality_columns(results: Json) -> list[Column]:
     """The metric (or judge) that ranks first, then the judges' win rates, then the other metrics."""
     metrics = metric_columns(results)
     judges = [
-        Column("win rate", j["name"], f"{j['name']} win rate", "%", 1, _opponent(j["against"]))
+        Column(
+            "win rate",
+            j["name"],
+            f"{j['name']} win rate",
+            "%",
+            1,
+            opponent(j["against"]),
+            doubt=NOT_BELIEVED if why_refused(j) else "",
+        )
         for j in results["judges"]
     ]
     first = [c for c in metrics + judges if _ranks(c, results)][:1]
@@ -135,10 +147,6 @@ def _cost_unit(results: Json, cost: str) -> str:
 
 def _ranks(column: Column, results: Json) -> bool:
     return column.kind != "cost" and column.key == results["suite"]["rank_by"]
-
-
-def _opponent(against: str) -> str:
-    return "all others" if against == ALL else against
 
 
 def _label(text: str) -> str:

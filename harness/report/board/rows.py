@@ -11,6 +11,7 @@ from typing import Any, Literal
 from harness import format as fmt
 from harness.report.board.cells import Cell, make_cell
 from harness.report.board.columns import Column, board_columns
+from harness.report.text import name
 
 Json = Mapping[str, Any]
 
@@ -31,7 +32,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return str(self.candidate["name"])
+        return name(self.candidate["name"])
 
     @property
     def group(self) -> str:

@@ -2,6 +2,5 @@
 
 from harness.report.charts.common import Chart, Panels, colour
 from harness.report.charts.drawn import Charts, all_charts
-from harness.report.charts.whisker import column_scale, whisker
 
-__all__ = ["Chart", "Charts", "Panels", "all_charts", "colour", "column_scale", "whisker"]
+__all__ = ["Chart", "Charts", "Panels", "all_charts", "colour"]

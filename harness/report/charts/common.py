@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 COLOURS = 8
 """How many colours the style sheet has; later candidates take them again with dashes, then with dots."""
 LINES = ("", " dashed", " dotted")
+SIGNS = {"better": "▲", "worse": "▼"}
+LEVEL = "≈"
+"""How a verdict reads in print, and to those who do not tell colours apart."""
 BOTTOM, RIGHT = 42, 14
 """Room below the plot for the ticks and the axis title, and to its right."""
 _GLYPH, _WIDE_GLYPH = 6.8, 12.5
@@ -124,7 +127,8 @@ def text_width(text: str) -> float:
 
 def fitting(text: str, room: float) -> str:
     """The text, at most about `room` wide: its middle is left out, since names differ at either end."""
-    if text_width(text) <= room:
+    # No sign is narrower than a glyph: what has too many of them need not be measured, however long it is.
+    if len(text) * _GLYPH <= room and text_width(text) <= room:
         return text
     kept = min(len(text) - 1, int(room / _GLYPH) + 1)
     while kept > 1 and text_width(_without_middle(text, kept)) > room:

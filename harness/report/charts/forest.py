@@ -12,8 +12,18 @@ from harness import format as fmt
 from harness.report import svg
 from harness.report.board import Board, Column, Row, figure, quality_columns
 from harness.report.charts import families
-from harness.report.charts.common import Chart, Datum, Figures, datum, figures, fitting, grouped, tick_texts
-from harness.report.charts.matrix import LEVEL, SIGNS
+from harness.report.charts.common import (
+    LEVEL,
+    SIGNS,
+    Chart,
+    Datum,
+    Figures,
+    datum,
+    figures,
+    fitting,
+    grouped,
+    tick_texts,
+)
 from harness.report.text import one_line
 from harness.stats.rates import EVEN
 
@@ -72,7 +82,7 @@ def _why_missing(row: Row, column: Column) -> str:
     """Why a candidate is not drawn; empty for those that the others are compared with."""
     if row.kind == "failed":
         return "failed"
-    if row.name == column.against or row.kind == "base":
+    if row.candidate["name"] == column.against or row.kind == "base":
         return ""
     if column.kind == "win rate":
         return str(figure(row.candidate, column).get("missing") or "no interval")
@@ -111,17 +121,13 @@ def _figures(title: str, column: Column, bars: list[_Bar]) -> Figures:
             Datum(b.told, b.value),
             *(datum(end, show) for end in (b.low, b.high)),
             datum(b.found["n"], fmt.count),
-            *(datum(b.found[key], _p_value) for key in ("p_value", "p_adjusted")),
+            *(datum(b.found[key], fmt.p_figure) for key in ("p_value", "p_adjusted")),
             Datum(b.verdict, kind=b.verdict.replace(" ", "-")),
         ]
         for b in bars
     ]
     what = "win rate" if column.kind == "win rate" else "difference"
     return figures(title, ["candidate", what, "low", "high", "n", "p", "p, corrected", "verdict"], rows)
-
-
-def _p_value(value: float) -> str:
-    return fmt.p_value(value).removeprefix("p = ").removeprefix("p ")
 
 
 def _tick(at: float, told: str, height: int) -> str:

@@ -9,17 +9,25 @@ from typing import Any
 from harness import format as fmt
 from harness.report import svg
 from harness.report.charts import families
-from harness.report.charts.common import Chart, Datum, Figures, datum, figures, fitting, grouped, text_width
+from harness.report.charts.common import (
+    LEVEL,
+    SIGNS,
+    Chart,
+    Datum,
+    Figures,
+    datum,
+    figures,
+    fitting,
+    grouped,
+    text_width,
+)
+from harness.report.charts.head_to_head import head_to_head
 from harness.report.text import one_line
-from harness.report.views.scores import head_to_head
 
 Json = Mapping[str, Any]
-SIGNS = {"better": "▲", "worse": "▼"}
-LEVEL = "≈"
-"""How a cell says in print, and to those who do not tell colours apart, what its shade says."""
 _ROW, _GAP, _FEW = 27, 2, 8
-_NAMES, _LEAST, _MOST = 150, 54, 96
-"""Room for the names of the rows, and the width of a cell."""
+_NAMES, _LEAST, _MOST, _ALL = 150, 54, 96, 620
+"""Room for the names of the rows, the width of a cell, and what all may take for few to be named in full."""
 
 
 def matrix_chart(results: Json) -> Chart | None:
@@ -30,15 +38,19 @@ def matrix_chart(results: Json) -> Chart | None:
     names = [one_line(name) for name in square["names"]]
     head = _head_height(names)
     widest = max(text_width(cell["text"]) for _, row in square["rows"] for cell in row if cell)
-    # Of many, each pixel counts.
-    width = int(min(max(widest + (19 if len(names) > _FEW else 26), _LEAST), _MOST))
-    left = int(min(max(map(text_width, names)) + 36, _NAMES))
+    longest = max(text_width(fitting(name, _NAMES)) for name in names)
+    left = int(min(longest + 36, _NAMES))
+    # Of many, each pixel counts, and heads are numbers.
+    many = len(names) > _FEW
+    places = [str(index) if index else "" for index in square["indices"]]
+    head_width = 0.0 if many else min(longest + 6, (_ALL - left) / len(names))
+    width = int(min(max(widest + (19 if many else 26), head_width, _LEAST), _MOST))
     content = "".join(
-        _column_head(i, name, left + i * width, width, many=len(names) > _FEW) for i, name in enumerate(names)
+        _column_head(places[i], name, left + i * width, width, many=many) for i, name in enumerate(names)
     )
     for i, (name, row) in enumerate(zip(names, (row for _, row in square["rows"]), strict=True)):
         y = head + i * _ROW
-        content += svg.text(str(i + 1), 18, y + 17, "end", "tick")
+        content += svg.text(places[i], 18, y + 17, "end", "tick")
         content += svg.text(fitting(name, left - 34), 26, y + 17, class_="label")
         content += "".join(
             _cell(cell, left + j * width, y, width, f"{name} against {names[j]}")
@@ -59,13 +71,13 @@ def _head_height(names: list[str]) -> int:
     return 26 if len(names) > _FEW else 34
 
 
-def _column_head(i: int, name: str, x: float, width: float, *, many: bool) -> str:
-    """The number of a candidate and, of few, its name."""
+def _column_head(place: str, name: str, x: float, width: float, *, many: bool) -> str:
+    """The place of a candidate on the board, which base has none of, and of few its name."""
     middle = x + width / 2 - _GAP / 2
     if many:
-        return svg.text(str(i + 1), middle, 18, "middle", "tick")
+        return svg.text(place or fitting(name, width - 4), middle, 18, "middle", "tick")
     short = svg.text(fitting(name, width - 4), middle, 12, "middle", "tick")
-    return short + svg.text(str(i + 1), middle, 27, "middle", "tick")
+    return short + svg.text(place, middle, 27, "middle", "tick")
 
 
 def _cell(cell: Json | None, x: float, y: float, width: float, who: str) -> str:
@@ -103,7 +115,8 @@ def _caption(square: Json, family: int, *, by_judge: bool) -> str:
     return (
         f"{what} ▲ the row is better, ▼ it is worse, ≈ they cannot be told apart: after Holm's correction "
         f"for {fmt.counted(family, 'comparison')} at once{board}. The stronger the shade, the larger "
-        "the difference: of those that are told apart a quarter has each of the four shades."
+        "the difference: the darkest from half of the largest between two candidates on, base not counted, "
+        "the next from a quarter and from an eighth of it on. Numbers are places in the order of the board."
     )
 
 

@@ -40,7 +40,8 @@ _NAME = 170
 _FRAME = labels.Frame(_LEFT + 4, _WIDTH - 4, _TOP - 6, _HEIGHT - BOTTOM - 2)
 CAPTION = (
     "Up is better, left is cheaper; bars are 95% intervals. The dashed line joins the Pareto front: "
-    "the candidates that no other beats in both quality and cost."
+    "the candidates that no other matches or beats in both quality and cost, by the values alone. Intervals "
+    "do not count for it, nor does base, which costs nothing."
 )
 
 

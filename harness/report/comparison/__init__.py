@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
-from harness.json_files import write_json
 from harness.report.comparison.markdown import as_markdown
-from harness.report.comparison.page import page
+from harness.report.comparison.page import as_html
 from harness.report.comparison.views import terminal
+from harness.whole_files import telling, write_text_whole
 
-__all__ = ["as_markdown", "page", "show", "terminal", "write"]
+__all__ = ["as_html", "as_markdown", "show", "terminal", "write"]
 
 
 def show(found: Mapping[str, Any], *, as_json: bool) -> None:
@@ -25,18 +24,24 @@ def show(found: Mapping[str, Any], *, as_json: bool) -> None:
     from rich.console import Console
 
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+        print(_json(found))
     else:
         Console(highlight=False).print(terminal(found))
 
 
+def _json(found: Mapping[str, Any]) -> str:
+    """In ASCII: no character of a stranger's text acts on the terminal that shows it."""
+    return json.dumps(found, indent=2, allow_nan=False)
+
+
 def write(found: Mapping[str, Any], folder: Path) -> None:
     """Write compare.json, compare.md and compare.html into a folder, which is made if need be."""
-    texts = {"compare.md": as_markdown(found), "compare.html": page(found)}
-    try:
+    texts = {
+        "compare.json": _json(found) + "\n",
+        "compare.md": as_markdown(found),
+        "compare.html": as_html(found),
+    }
+    with telling("cannot be written", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "compare.json", found)
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(folder)) from error
+            write_text_whole(folder / name, text)

@@ -34,20 +34,25 @@ def as_markdown(found: Json) -> str:
 def _parts(found: Json) -> Iterator[str]:
     yield f"# {markdown(views.title(found))}"
     yield _list(found["findings"])
+    yield _list(views.sources(found))
     yield markdown(views.facts(found)) + "."
     if found["gates"]:
         yield "**Gates**"
         yield markdown_table(views.gates(found))
-    if (figures := views.figures(found, unchanged=False)).rows:
+    if (figures := views.figures(found)).rows:
         yield markdown_table(figures)
         yield markdown(figures.note) + "."
+    if (same := views.unchanged(found)).rows:
+        yield _folded(same.title, f"{markdown_table(same)}\n\n{markdown(same.note)}.")
     if found["warnings"]:
         yield "**Warnings**"
         yield _list(found["warnings"])
     if (keys := views.configuration(found)).rows:
         yield _folded(f"{keys.title} ({len(keys.rows):,})", markdown_table(keys))
-    for change in views.changes(found, most=_LISTED, limit=_TEXT_LIMIT):
-        yield _folded(f"Examples: {change.title}: {change.counts}", _examples(change))
+    groups = views.by_candidate(list(views.changes(found, most=_LISTED, limit=_TEXT_LIMIT)))
+    for change in (*(c for _, apart, _ in groups for c in apart), *(c for *_, rest in groups for c in rest)):
+        title = f"Examples: {change.figure}, {change.candidate}: {change.counts}"
+        yield _folded(title if change.apart else f"{title} (cannot be told apart)", _examples(change))
 
 
 def _list(sentences: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ _TEXT_LIMITS = {False: 2000, True: 400}
 """Characters of a text, by whether more than _MANY examples are listed."""
 
 
-def page(found: Json) -> str:
+def as_html(found: Json) -> str:
     """The whole page as HTML."""
     listed = sum(
         min(row["examples"][key], _LISTED)
@@ -34,9 +34,13 @@ def page(found: Json) -> str:
             found=found,
             title=views.title(found),
             facts=views.facts(found),
+            sources=views.sources(found),
             figures=views.figures(found),
+            unchanged=views.unchanged(found),
             configuration=views.configuration(found),
-            changes=list(views.changes(found, most=_LISTED, limit=_TEXT_LIMITS[listed > _MANY])),
+            changes=views.by_candidate(
+                list(views.changes(found, most=_LISTED, limit=_TEXT_LIMITS[listed > _MANY]))
+            ),
         )
         + "\n"
     )

@@ -23,17 +23,24 @@ _WITHHELD = {"seed": "another seed", "position": "the judge's place", "unread": 
 _COUNTED = {"better": "better", "worse": "worse", "same": "the same"}
 NOTE = (
     "difference: NEW − OLD, paired by example, with its 95% interval; p after Holm's correction over the "
-    "candidates of a figure"
+    "candidates of a figure that changed"
 )
+_ANY = "; p of the gate 'any worse' is corrected over all figures, and is no smaller"
+_DIGEST = 12
 _VALUE_LIMIT = 200
 _KEYS_IN_TERMINAL = 8
 
 
 @dataclass(frozen=True)
 class Changes:
-    """The examples that a figure saw change for a candidate; `first_*` are those that are listed."""
+    """The examples that a figure saw change for a candidate: how many, and those listed, by heading.
 
-    title: str
+    `apart` says whether the figure is told apart from what it was.
+    """
+
+    candidate: str
+    figure: str
+    apart: bool
     counts: str
     lists: Sequence[tuple[str, Sequence[Changed]]]
 
@@ -60,37 +67,73 @@ def title(found: Json) -> str:
     )
 
 
+def sources(found: Json) -> list[str]:
+    """Which runs OLD and NEW are: `OLD: quickstart, folder q0, 200 examples, results.json sha256 6d1c…`."""
+    return [_source(side, found[side.lower()]) for side in ("OLD", "NEW")]
+
+
+def _source(side: str, run: Json) -> str:
+    chosen = f"{run['candidate']} of " if run["candidate"] else ""
+    examples = fmt.counted(run["examples"], "example")
+    digest = f"results.json sha256 {run['sha256'][:_DIGEST]}…"
+    return f"{side}: {chosen}{run['suite']}, folder {run['folder']}, {examples}, {digest}"
+
+
 def facts(found: Json) -> str:
     """What was paired."""
     candidates = fmt.counted(len(found["candidates"]), "candidate")
     return f"{candidates} in both, {fmt.counted(found['examples']['common'], 'example')} in common"
 
 
-def figures(found: Json, *, unchanged: bool = True) -> Table:
-    """Every figure that could be compared; without `unchanged` those alone of which an example changed."""
+def figures(found: Json) -> Table:
+    """Every figure of which anything changed."""
     rows = [
         [_named(figure), row["candidate"], *_cells(figure, row)]
         for figure, row in _compared(found)
-        if unchanged or not _is_the_same(row)
+        if not row["unchanged"]
     ]
     head = ["figure", "candidate", "OLD", "NEW", "difference", "95% interval", "n", "p", "verdict"]
     note = f"{NOTE}; ↑ higher is better, ↓ lower is better"
-    return Table("Figures", head, rows, note if unchanged else note + _left_out(found), (0, 1))
+    return Table("Figures", head, rows, note + _of_any(found), (0, 1))
+
+
+def _of_any(found: Json) -> str:
+    """A word on the other p-value of a figure, where there is one."""
+    return _ANY if any(gate["over_all"] for gate in found["gates"]) else ""
+
+
+def unchanged(found: Json) -> Table:
+    """The figures of which no example changed, with their value."""
+    rows = [
+        [_named(figure), row["candidate"], fmt.score(row["new"], figure["unit"]), fmt.count(row["n"])]
+        for figure, row in _compared(found)
+        if row["unchanged"]
+    ]
+    note = "No example changed, by any seed: of these nothing is tested, and no p is corrected for them"
+    title = f"Unchanged ({fmt.counted(len(rows), 'comparison')})"
+    return Table(title, ["figure", "candidate", "OLD and NEW", "n"], rows, note, (0, 1))
+
+
+def _unchanged_in_words(found: Json) -> Iterator[str]:
+    """`Unchanged, in every figure: base and q; in BLEU and chrF: lora.`"""
+    compared: dict[str, list[str]] = {}
+    same: dict[str, list[str]] = {}
+    for figure, row in _compared(found):
+        compared.setdefault(row["candidate"], []).append(figure["label"])
+        if row["unchanged"]:
+            same.setdefault(row["candidate"], []).append(figure["label"])
+    alike: dict[str, list[str]] = {}
+    for candidate, labels in same.items():
+        where = "every figure" if labels == compared[candidate] else fmt.listed(labels)
+        alike.setdefault(where, []).append(candidate)
+    if alike:
+        told = "; ".join(f"{fmt.listed(names)} in {where}" for where, names in alike.items())
+        yield f"Unchanged, and so not tested: {told}."
 
 
 def _compared(found: Json) -> Iterator[tuple[Json, Json]]:
     for figure in found["figures"]:
         yield from ((figure, row) for row in figure["rows"] if "value" in row)
-
-
-def _is_the_same(row: Json) -> bool:
-    return row["value"] == 0 and not row["examples"]["better"] + row["examples"]["worse"]
-
-
-def _left_out(found: Json) -> str:
-    """How many figures a table without the unchanged ones lacks."""
-    count = sum(_is_the_same(row) for _, row in _compared(found))
-    return f"; not listed: {fmt.counted(count, 'figure')} of which no example changed" if count else ""
 
 
 def _named(figure: Json) -> str:
@@ -105,19 +148,15 @@ def _cells(figure: Json, row: Json) -> list[str]:
         fmt.difference(row["value"], unit, *ends),
         fmt.difference_interval(row["value"], *ends, unit) or ABSENT,
         fmt.count(row["n"]),
-        _p(row["p_adjusted"]),
+        fmt.p_figure(row["p_adjusted"]),
         row["verdict"] + (f" ({_WITHHELD[row['withheld']]})" if row["withheld"] else ""),
     ]
-
-
-def _p(value: float | None) -> str:
-    return fmt.p_value(value).removeprefix("p ").removeprefix("= ")
 
 
 def gates(found: Json) -> Table:
     """What each gate found."""
     rows = [
-        [gate["expression"], gate["status"], "; ".join(gate["reasons"]) or "nothing trips it"]
+        [gate["expression"], gate["status"], "; ".join(gate["reasons"]) or "the condition does not hold"]
         for gate in found["gates"]
     ]
     return Table("Gates", ["gate", "status", "why"], rows, "", (0, 1, 2))
@@ -158,7 +197,18 @@ def changes(found: Json, *, most: int, limit: int) -> Iterator[Changes]:
             ]
             counts = ", ".join(f"{fmt.count(told[key])} {word}" for key, word in _COUNTED.items())
             counts += ", by the first seed" if max(row["seeds"].values()) > 1 else ""
-            yield Changes(f"{figure['label']}, {row['candidate']}", counts, lists)
+            apart = row["verdict"] != NO_DIFFERENCE
+            yield Changes(row["candidate"], figure["label"], apart, counts, lists)
+
+
+def by_candidate(found: Sequence[Changes]) -> list[tuple[str, list[Changes], list[Changes]]]:
+    """(candidate, changes of figures that are told apart, the others); who has any of the former first."""
+    groups: dict[str, tuple[list[Changes], list[Changes]]] = {}
+    for change in found:
+        groups.setdefault(change.candidate, ([], []))[0 if change.apart else 1].append(change)
+    return sorted(
+        ((name, apart, others) for name, (apart, others) in groups.items()), key=lambda group: not group[1]
+    )
 
 
 def _shown(count: int, most: int) -> str:
@@ -184,12 +234,17 @@ def _value(figure: Json, value: float, *, flips: bool) -> str:
 
 def terminal(found: Json) -> RenderableType:
     """Sentences first, then what the gates say, and the figures in as few columns as will do."""
-    parts: list[Block] = [Heading(title(found), facts(found)), Sentences(found["findings"])]
+    parts: list[Block] = [
+        Heading(title(found), facts(found)),
+        Sentences(sources(found)),
+        Sentences(found["findings"]),
+    ]
     if found["gates"]:
-        parts.append(Sentences([f"gate {gate['expression']}: {gate['status']}" for gate in found["gates"]]))
+        # Why a gate tripped follows on standard error.
+        parts.append(Sentences([f"gate {gate['status']}: {gate['expression']}" for gate in found["gates"]]))
     if table := _for_terminal(found):
         parts.append(table)
-    if told := [*found["warnings"], *_keys(found)]:
+    if told := [*_unchanged_in_words(found), *found["warnings"], *_keys(found)]:
         parts.append(Sentences(told))
     return for_terminal(parts)
 
@@ -197,7 +252,7 @@ def terminal(found: Json) -> RenderableType:
 def _for_terminal(found: Json) -> Table | None:
     rows = []
     for figure, row in _compared(found):
-        if not _is_the_same(row):
+        if not row["unchanged"]:
             old, new, apart, *_, p_value, verdict = _cells(figure, row)
             word = f"= {row['withheld'] or ''}".strip() if row["verdict"] == NO_DIFFERENCE else verdict
             apart = f"{apart} {_margin(row, figure['unit'], apart)}"
@@ -205,9 +260,9 @@ def _for_terminal(found: Json) -> Table | None:
     head = ["figure", "candidate", "OLD", "NEW", "difference", "p", "verdict"]
     note = (
         f"= {NO_DIFFERENCE}{_why_withheld(found)}; ± half the 95% interval of the paired difference; p after "
-        "Holm's correction"
+        "Holm's correction over the candidates of a figure that changed"
     )
-    return Table("Figures, NEW − OLD", head, rows, note + _left_out(found), (0, 1)) if rows else None
+    return Table("Figures, NEW − OLD", head, rows, note + _of_any(found), (0, 1)) if rows else None
 
 
 def _why_withheld(found: Json) -> str:

@@ -31,6 +31,7 @@ class Examples:
     `json` are the columns of all examples; `texts` has a line of JSON for each of the `shown` examples
     whose texts are on the page. `flips` counts the examples on which a judge flipped, `reasoned` those of
     which a judge gave reasons; `flips_shown` and `reasons_shown` those of them that are there with texts.
+    `pooled` are the labels of metrics whose value over all examples is not the mean of those of single ones.
     """
 
     json: str
@@ -41,6 +42,7 @@ class Examples:
     flips_shown: int
     reasoned: int
     reasons_shown: int
+    pooled: tuple[str, ...]
 
 
 def load_examples(results: Json, entries: Iterable[Json], limit: int = DATA_LIMIT) -> Examples:
@@ -64,4 +66,5 @@ def load_examples(results: Json, entries: Iterable[Json], limit: int = DATA_LIMI
         flips_shown=sum(shelf.sizes[place].flipped for place in chosen.places),
         reasoned=sum(size.reasons > 0 for size in shelf.sizes),
         reasons_shown=sum(shelf.sizes[place].reasons > 0 for place in chosen.reasons),
+        pooled=columns.pooled,
     )

@@ -1,7 +1,8 @@
 """What the page holds of every example, as columns: ids, scores, what became of each answer, verdicts.
 
 A verdict is one character, seen from the first of its two players: w a win, l a loss, t a tie, u unparsed,
-- none. An answer is o ok, e empty, c cut off at the limit, f failed, - not there.
+- none. Of a judge to which the order means nothing only that of the order it was asked in is there. An answer
+is o ok, e empty, c cut off at the limit, f failed, - not there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 
 from harness.records import ALL
 from harness.report.board import Column, figure, metric_columns
+from harness.report.text import name as shown_name
 from harness.report.text import script_json, visible
+from harness.validity import is_finite
 
 Json = Mapping[str, Any]
 ABSENT = -1
@@ -59,6 +62,7 @@ class Columns:
         """Of each answer, = where it is the reference, else the letter of the first candidate to give it."""
         self._scores = [[array("d") for _ in self._metrics] for _ in self._candidates]
         self._pairs: list[dict[tuple[int, int], _Pair]] = [{} for _ in self._judges]
+        self._pooled: set[str] = set()
 
     def add(self, entry: Json) -> Told:
         """Take in the next line of examples.jsonl."""
@@ -69,6 +73,7 @@ class Columns:
             text = None if answer is None else answer["text"]
             self._states[place].append(_state(answer))
             self._alike[place].append(seen.setdefault(text, _letter(place)))
+            self._pooled |= _pooled(answer)
             found = (answer or {}).get("scores") or {}
             for metric, column in zip(self._metrics, self._scores[place], strict=True):
                 column.append(_number(found.get(metric.key), metric.unit))
@@ -78,7 +83,7 @@ class Columns:
         number, flipped, reasons = len(self._ids), False, []
         for judge, (told, pairs) in enumerate(zip(self._judges, self._pairs, strict=True)):
             for name, given in (verdicts.get(told["name"]) or {}).items():
-                for key, orders in self._by_opponent(name, given):
+                for key, orders in self._by_opponent(name, given, once=told["symmetric"]):
                     if key not in pairs:
                         pairs[key] = _Pair(len(pairs), [], [])
                     flipped |= pairs[key].add(number, orders)
@@ -88,19 +93,29 @@ class Columns:
         return Told(flipped, reasons)
 
     def _by_opponent(
-        self, name: str, given: Sequence[Json]
+        self, name: str, given: Sequence[Json], *, once: bool
     ) -> Iterator[tuple[tuple[int, int], tuple[Json | None, Json | None]]]:
-        """((candidate, opponent), (verdict with the candidate shown first, second)) of each opponent."""
+        """((candidate, opponent), (verdict with the candidate shown first, second)) of each opponent.
+
+        With `once` the second of two is the first one mirrored, which says nothing more.
+        """
         if name not in self._places:
             return
         found: dict[str, dict[bool, Json]] = {}
         for verdict in given:
-            found.setdefault(verdict["opponent"], {}).setdefault(bool(verdict["candidate_first"]), verdict)
+            orders = found.setdefault(verdict["opponent"], {})
+            if not (once and orders):
+                orders.setdefault(bool(verdict["candidate_first"]), verdict)
         for opponent, orders in found.items():
             yield (
                 (self._places[name], self._places.get(opponent, ABSENT)),
                 (orders.get(True), orders.get(False)),
             )
+
+    @property
+    def pooled(self) -> tuple[str, ...]:
+        """Labels of the metrics whose value over all examples is not the mean of those of single ones."""
+        return tuple(metric.label for metric in self._metrics if metric.key in self._pooled)
 
     def json(self) -> str:
         """All columns, as the inner of a JSON object that can stand in a script element."""
@@ -117,7 +132,7 @@ class Columns:
         states = "".join(self._states[place])
         answered = bool(states.strip("-"))
         told = {
-            "name": visible(self._candidates[place]["name"]),
+            "name": shown_name(self._candidates[place]["name"]),
             "answered": answered,
             "rank": (self._candidates[place].get("rank") or [None])[0],
             "states": states if answered else "",
@@ -141,7 +156,9 @@ class Columns:
             {"a": a, "b": b, **{key: "".join(column).ljust(total, "-") for key, column in pair.columns()}}
             for (a, b), pair in self._pairs[judge].items()
         ]
-        return script_json({"name": visible(told["name"]), "robin": told["against"] == ALL, "pairs": pairs})
+        return script_json(
+            {"name": shown_name(told["name"]), "robin": told["against"] == ALL, "pairs": pairs}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +195,12 @@ def _state(answer: Json | None) -> str:
     return "c" if answer.get("finish_reason") == "length" else "o"
 
 
+def _pooled(answer: Json | None) -> set[str]:
+    """Metrics with other statistics than a value and the one example that it is of."""
+    found = (answer or {}).get("statistics") or {}
+    return {name for name, (row, *_) in found.items() if row is not None and (len(row) > 2 or row[-1] != 1)}
+
+
 def _letter(place: int) -> str:
     return _LETTERS[place] if place < len(_LETTERS) else chr(0x100 + place)
 
@@ -194,7 +217,7 @@ def _reason(verdict: Json | None) -> str:
 
 def _number(value: Any, unit: str) -> float:
     """A score in the unit that the page prints, NaN where it is missing."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         return math.nan
     return value * 100 if unit == "%" else value
 

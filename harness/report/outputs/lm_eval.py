@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from harness.report.outputs.names import task_name
 from harness.report.outputs.standard_errors import StandardError
 from harness.report.text import name_of
 from harness.text import well_formed
@@ -31,7 +32,6 @@ Json = Mapping[str, Any]
 
 FILTER = "none"
 """lm-eval's name of answers that were not filtered."""
-_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _DIGITS = 12
 _NO_PAIR = [None, None]
 """The bits per byte of a sample that could not be measured."""
@@ -40,11 +40,6 @@ _NO_PAIR = [None, None]
 def run_id(results: Json) -> str:
     """What stands in file names in the place of a date."""
     return _sha256(json.dumps(results, sort_keys=True, ensure_ascii=True))[:_DIGITS]
-
-
-def task_name(results: Json) -> str:
-    """The suite's name as a task's, which is part of a file's name."""
-    return _UNSAFE.sub("_", str(results["suite"]["name"])).strip("_.")[:80] or "suite"
 
 
 class LmEvalSamples:

@@ -82,7 +82,7 @@ def _answer(candidate: Json) -> list[str]:
 
 
 def _keywords(options: Json) -> str:
-    """Options as Python's keyword arguments; a name that is none is passed in a dict."""
+    """Options as Python's keyword arguments; a name that can be none is left out."""
     plain = {key: value for key, value in options.items() if str(key).isidentifier()}
     return ", ".join(f"{key}={_literal(value)}" for key, value in plain.items())
 

@@ -1,22 +1,21 @@
 """cards/<candidate>/README.md: a model card for the Hub, with results that its pages read (model-index).
 
-Form: https://huggingface.co/docs/hub/model-cards and huggingface_hub's ModelCardData. What is not known is
-not said: no licence, and no base model or dataset that is not the Hub's. Names, warnings and settings are
-text that others wrote; YAML's own writer escapes them in the head, `markdown` in the body.
+Form: https://huggingface.co/docs/hub/model-cards. What is not known is not said: no licence, and no base
+model or dataset that is not the Hub's. Names, warnings and settings are text that others wrote: `card_head`
+quotes them in the head, `markdown` escapes them in the body.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from harness import format as fmt
 from harness.report.board import row_warnings
-from harness.report.outputs.card_figures import figures, results_table
-from harness.report.outputs.hub_ids import hub_dataset, hub_model
-from harness.report.outputs.lm_eval import task_name
+from harness.report.outputs.card_figures import results_table, seeds_of
+from harness.report.outputs.card_head import HARNESS, Base, head, sources
+from harness.report.outputs.hub_ids import hub_model
 from harness.report.outputs.load_code import is_adapter, load_code
 from harness.report.text import markdown, name_of, one_line
 
@@ -24,16 +23,8 @@ Json = Mapping[str, Any]
 
 REPO = "OWNER/NAME"
 """Stands in a card for the repository that it will be pushed to."""
-HARNESS = "sft-harness"
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The base model: `hub_id` is None where it is a folder of somebody's, which `name` is the name of."""
-
-    name: str
-    hub_id: str | None = None
-    revision: str | None = None
+WHOSE_WEIGHTS = "the weights are those of seed"
+"""Followed by the number, where there are several seeds."""
 
 
 def has_card(candidate: Json) -> bool:
@@ -57,48 +48,13 @@ def model_card(
     sections = (
         [f"# {markdown(candidate['name'])}", "", *_what(results, candidate, base)],
         ["## How it was trained", "", *_trained(results, candidate, base, seed)],
-        ["## Results", "", *results_table(results, candidate)],
+        ["## Results", "", *results_table(results, candidate, seed)],
         ["## How it was measured", "", *_measured(results, candidate)],
         ["## Limitations", "", *(f"- {text}" for text in _limitations(results, candidate))],
         ["## How to load it", "", *_loading(candidate, repo, base)],
     )
     body = "\n\n".join("\n".join(lines) for lines in sections)
-    return f"---\n{_head(results, candidate, base)}\n---\n\n{body}\n"
-
-
-def _head(results: Json, candidate: Json, base: Base) -> str:
-    from huggingface_hub import EvalResult, ModelCardData
-
-    sets = _datasets(results, "train")
-    evaluated = _datasets(results, "eval") or sets
-    task = task_name(results)
-    shared: dict[str, Any] = {
-        "task_type": "text-generation",
-        "task_name": "Text Generation",
-        "dataset_type": evaluated[0] if len(evaluated) == 1 else task,
-        "dataset_name": f"{one_line(results['suite']['name'])}, eval set",
-    }
-    found = [
-        EvalResult(**shared, metric_type=key, metric_name=name, metric_value=value)
-        for key, name, value in figures(results, candidate)
-    ]
-    relation: dict[str, Any] = {"base_model_relation": "adapter" if is_adapter(candidate) else "finetune"}
-    data = ModelCardData(
-        base_model=base.hub_id,
-        library_name="peft" if is_adapter(candidate) else "transformers",
-        pipeline_tag="text-generation",
-        tags=[HARNESS, "sft", one_line(candidate["method"] or "")],
-        datasets=sets or None,
-        model_name=one_line(candidate["name"]),
-        eval_results=found or None,
-        **(relation if base.hub_id else {}),
-    )
-    return data.to_yaml()
-
-
-def _datasets(results: Json, part: str) -> list[str]:
-    found = (hub_dataset(s["path"]) for s in _sources(results, part))
-    return list(dict.fromkeys(name for name in found if name))
+    return f"---\n{head(results, candidate, base, seed)}\n---\n\n{body}\n"
 
 
 def _what(results: Json, candidate: Json, base: Base) -> list[str]:
@@ -128,12 +84,13 @@ def _trained(results: Json, candidate: Json, base: Base, seed: int) -> list[str]
 
 
 def _training_facts(results: Json, candidate: Json, base: Base, seed: int) -> Iterator[tuple[str, str]]:
-    training, costs = candidate["training"], candidate["costs"]
+    own = next(one for one in candidate["training"]["per_seed"] if one["seed"] == seed)
+    training, costs = {**candidate["training"], **own}, candidate["costs"]
     settings, packages = candidate["recipe"]["training"], results["environment"].get("packages") or {}
     yield "base model", markdown(base.name) + (f" at {markdown(base.revision)}" if base.revision else "")
     yield "method", markdown(candidate["method"] or "")
     yield "backend", markdown(candidate["backend"])
-    yield "data", ", ".join(_source(source) for source in _sources(results, "train"))
+    yield "data", ", ".join(_source(source) for source in sources(results, "train"))
     left_out = (
         f"{fmt.count(training['rows_dropped'])} dropped, {fmt.count(training['rows_truncated'])} truncated"
     )
@@ -152,10 +109,6 @@ def _training_facts(results: Json, candidate: Json, base: Base, seed: int) -> It
     yield "software", markdown(", ".join([f"{HARNESS} {results['environment'].get('harness', '')}", *named]))
 
 
-def _sources(results: Json, part: str) -> list[Json]:
-    return [source for source in results["data"].get("sources", ()) if source["part"] == part]
-
-
 def _source(source: Json) -> str:
     return f"{markdown(name_of(str(source['path'])))} ({fmt.count(source['rows'])} rows)"
 
@@ -164,15 +117,15 @@ def _seeds(candidate: Json, seed: int) -> str:
     seeds = [one["seed"] for one in candidate["training"]["per_seed"]]
     if len(seeds) == 1:
         return str(seeds[0])
-    return f"{fmt.listed([str(one) for one in seeds])}; the weights are those of seed {seed}"
+    return f"{fmt.listed([str(one) for one in seeds])}; {WHOSE_WEIGHTS} {seed}"
 
 
 def _hardware(candidate: Json, costs: Json) -> str:
     count = candidate["training"].get("process_count") or 1
     device = markdown(costs.get("device") or "") + (f", {count} processes" if count > 1 else "")
-    time = (
-        f"{fmt.seconds(costs['train_seconds'])} of training" if costs.get("train_seconds") is not None else ""
-    )
+    mean = ", the mean of the seeds" if seeds_of(candidate) else ""
+    spent = costs.get("train_seconds")
+    time = f"{fmt.seconds(spent)} of training{mean}" if spent is not None else ""
     kind = f" ({markdown(costs['memory_kind'])})" if costs.get("memory_kind") else ""
     peak = costs.get("peak_memory_bytes")
     memory = f"{fmt.size(peak)} at the peak{kind}" if peak is not None else ""
@@ -192,10 +145,10 @@ def _measured(results: Json, candidate: Json) -> list[str]:
     rows = fmt.counted(size, "example") if size is not None else "examples"
     told = f" (sha256 {markdown(digest)})" if digest else ""
     template = candidate["recipe"]["prompting"].get("template", "chat")
+    over = f"these examples and {seeds_of(candidate)}" if seeds_of(candidate) else "these examples"
     lines = [
         f"On {rows} that were held out of training{told}, the same for every candidate. Intervals are 95%, "
-        "over these examples. Prompts have the form of training: the template "
-        f"{markdown(template)}.",
+        f"over {over}. Prompts have the form of training: the template {markdown(template)}.",
         "",
     ]
     lines += [f"- {markdown(m['label'])}: {markdown(m['signature'])}" for m in results["metrics"]]
@@ -206,6 +159,8 @@ def _measured(results: Json, candidate: Json) -> list[str]:
 def _limitations(results: Json, candidate: Json) -> Iterator[str]:
     for warning in (*row_warnings(candidate), *results["warnings"]):
         yield markdown(warning)
+    for judge in results["judges"]:
+        yield from map(markdown, judge["warnings"])
     overlap = results["data"].get("overlap") or {}
     if found := overlap.get("exact", 0) + overlap.get("near", 0):
         done = "taken out of train" if overlap.get("action") == "remove" else "left in train"

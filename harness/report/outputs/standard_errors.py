@@ -1,8 +1,10 @@
 """The standard error of a score over the examples, where the examples' own figures give it.
 
-Two kinds of scores can be told by their value: the mean of the examples' values, and a ratio of sums of
-their statistics (of which perplexity is the exponential, and bits per byte a multiple). Whatever is neither
-has none here, nor has a score over several seeds, whose interval holds more than the examples.
+Two kinds of scores are known: the mean of the examples' values, and a ratio of sums of their statistics (of
+which perplexity is the exponential, and bits per byte a multiple). An evaluator does not tell how it
+aggregates, so each is computed from these very examples, and a score is of the kind that gives the board's
+value. Whatever is neither has none here, nor has a score over several seeds, whose interval holds more than
+the examples.
 """
 
 from __future__ import annotations

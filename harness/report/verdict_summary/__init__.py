@@ -14,6 +14,7 @@ from harness.errors import InputError
 from harness.json_files import write_json
 from harness.report.verdict_summary.blocks import blocks
 from harness.report.verdict_summary.drawing import as_markdown, for_terminal
+from harness.whole_files import write_text_whole
 
 __all__ = ["as_markdown", "blocks", "for_terminal", "show", "write"]
 
@@ -35,6 +36,6 @@ def write(report: Json, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "analysis.json", report)
-        (folder / "summary.md").write_text(as_markdown(blocks(report)), encoding="utf-8")
+        write_text_whole(folder / "summary.md", as_markdown(blocks(report)))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", where=str(folder)) from error

@@ -78,7 +78,7 @@ def _rates(analysis: Json, opponent: str) -> Table:
     for name in _all_rated(analysis):
         rate = analysis["rates"][name]
         rules = [_rule(rate["rules"][rule]) for rule in RULES]
-        p_value = _p(rate["p_adjusted"])
+        p_value = fmt.p_figure(rate["p_adjusted"])
         rows.append([name, *rules, p_value, "=" if rate["verdict"] == NO_DIFFERENCE else rate["verdict"]])
     note = "95% intervals over prompts, their number in brackets; p after Holm's; = cannot be told apart"
     return Table(f"Win rates against {opponent}", head, rows, note)
@@ -140,7 +140,7 @@ def _pairs(pairs: Sequence[Json]) -> Table:
         [
             *(pair["a"], SIGNS[pair["verdict"]], pair["b"]),
             *(_rule(pair["rules"][rule]) for rule in RULES),
-            _p(pair["p_adjusted"]),
+            fmt.p_figure(pair["p_adjusted"]),
         ]
         for pair in led
     ]
@@ -157,7 +157,7 @@ def _differences(rows: Sequence[Json], opponent: str) -> Table:
             if row["value"] is None
             else fmt.difference_interval(row["value"], row["low"], row["high"], "%"),
             fmt.count(row["n"]),
-            _p(row["p_adjusted"]),
+            fmt.p_figure(row["p_adjusted"]),
         ]
         for row in rows
     ]
@@ -205,8 +205,3 @@ def _elo(elo: Json) -> Table:
         "comparison with what others published"
     )
     return Table("Elo", ["player", "Elo", "Bradley-Terry by maximum likelihood"], rows, note)
-
-
-def _p(value: float | None) -> str:
-    """A p-value in a column that is headed p."""
-    return fmt.p_value(value).removeprefix("p ").removeprefix("= ")

@@ -9,6 +9,8 @@ from harness import format as fmt
 from harness.report.views import bars
 
 Json = Mapping[str, Any]
+FOLDED_ABOVE = 6
+"""Rows of agreement; every two of many judges are more than one reads on the way."""
 
 
 def agreement_table(results: Json) -> dict[str, Any] | None:
@@ -20,6 +22,7 @@ def agreement_table(results: Json) -> dict[str, Any] | None:
     rows = [_row(row, people) for row in agreement["pairs"] if row["n"]]
     return {
         "rows": sorted(rows, key=lambda row: not row["people"]),
+        "folded": len(rows) > FOLDED_ABOVE,
         "alpha": _over_all(agreement["krippendorff"]),
         "fleiss": _over_all(agreement["fleiss"]),
     }

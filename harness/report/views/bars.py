@@ -39,10 +39,8 @@ def interval(value: float | None, low: float | None, high: float | None, origin:
     if value is None:
         return _markup("")
     scale = svg.Scale(0.0, 1.0, 3, _WIDTH - 3)
-    drawn = svg.line(0, 6, _WIDTH, 6, "track") + svg.line(scale(origin), 0, scale(origin), _HEIGHT, "origin")
-    if low is not None and high is not None:
-        drawn += svg.line(scale(low), 6, scale(high), 6, "whisker")
-    return _picture(drawn + svg.tag("circle", cx=scale(value), cy=6, r=3))
+    ends = None if low is None or high is None else (low, high)
+    return _picture(svg.interval(scale, value, ends, origin, (_WIDTH, _HEIGHT)))
 
 
 def _picture(drawn: str) -> Markup:

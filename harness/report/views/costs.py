@@ -10,7 +10,6 @@ from harness.report.board import has_price
 
 Json = Mapping[str, Any]
 PHASES = ("load", "train", "validate", "save")
-NONE = "–"
 
 
 def cost_rows(results: Json) -> list[dict[str, Any]]:
@@ -27,7 +26,7 @@ def _cells(row: Mapping[str, Any], *, priced: bool) -> dict[str, list[tuple[str,
     price = [("training", row["train_cost"]), ("prediction", row["predict_cost"])]
     return {
         "device": [
-            ("device", row["device"] or NONE),
+            ("device", row["device"] or fmt.NONE),
             ("hours of devices", row["hours"]),
             ("energy", row["energy"]),
         ],
@@ -70,17 +69,17 @@ def _row(costs: Json) -> dict[str, Any]:
     trainable = _share(costs.get("trainable_parameters"), costs.get("total_parameters"))
     return {
         "device": (f"{count} × " if count > 1 else "") + ("CPU" if device == "cpu" else device),
-        "seconds": [_known(fmt.seconds, seconds.get(phase)) for phase in PHASES],
-        "predict": _known(fmt.seconds, costs.get("predict_seconds")),
-        "hours": _known(fmt.number, costs.get("train_device_hours")),
-        "speed": _known(fmt.count, costs.get("tokens_per_second")),
-        "mfu": _known(fmt.share, costs.get("mfu")),
+        "seconds": [fmt.known(fmt.seconds, seconds.get(phase)) for phase in PHASES],
+        "predict": fmt.known(fmt.seconds, costs.get("predict_seconds")),
+        "hours": fmt.known(fmt.number, costs.get("train_device_hours")),
+        "speed": fmt.known(fmt.count, costs.get("tokens_per_second")),
+        "mfu": fmt.known(fmt.share, costs.get("mfu")),
         "memory": _memory(costs),
-        "energy": _known(fmt.energy, costs.get("energy_joules")),
-        "train_cost": _known(fmt.dollars, costs.get("train_cost_usd")),
-        "predict_cost": _known(fmt.dollars, costs.get("predict_cost_usd")),
-        "artifact": _known(fmt.size, costs.get("artifact_bytes")),
-        "trainable": _known(fmt.share, trainable),
+        "energy": fmt.known(fmt.energy, costs.get("energy_joules")),
+        "train_cost": fmt.known(fmt.dollars, costs.get("train_cost_usd")),
+        "predict_cost": fmt.known(fmt.dollars, costs.get("predict_cost_usd")),
+        "artifact": fmt.known(fmt.size, costs.get("artifact_bytes")),
+        "trainable": fmt.known(fmt.share, trainable),
     }
 
 
@@ -95,12 +94,8 @@ def _memory(costs: Json) -> list[dict[str, str]]:
 def _with_share(figures: tuple[float | None, ...], whole: float | None) -> Iterator[dict[str, str]]:
     for value in figures:
         share = _share(value, whole)
-        yield {"size": _known(fmt.size, value), "share": "" if share is None else fmt.share(share)}
+        yield {"size": fmt.known(fmt.size, value), "share": "" if share is None else fmt.share(share)}
 
 
 def _share(value: float | None, whole: float | None) -> float | None:
     return None if value is None or not whole else value / whole
-
-
-def _known(show: Any, value: float | None) -> str:
-    return NONE if value is None else str(show(value))

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
+from harness.judging.table import UNPARSED_LIMIT
+from harness.leaderboard.findings.words import WITHHELD
 from harness.leaderboard.standing import by_judge
 from harness.records import ALL
+from harness.report.text import opponent
 from harness.report.views import bars
-from harness.report.views.trust import NONE, verdict_on
+from harness.report.views.trust import mostly, verdict_on
 from harness.report.views.trust_figures import figures, glance
 from harness.stats.pairwise import RULES
 
@@ -24,7 +27,7 @@ def overview(results: Json) -> list[dict[str, Any]]:
         {
             "index": index,
             "name": judge["name"],
-            "against": _opponent(judge),
+            "against": opponent(judge["against"]),
             **verdict_on(judge, results),
             **glance(judge, results),
         }
@@ -50,7 +53,7 @@ def _judge_table(judge: Json, candidates: Sequence[Json]) -> dict[str, Any]:
     analysis = judge["analysis"]
     return {
         "name": judge["name"],
-        "against": _opponent(judge),
+        "against": opponent(judge["against"]),
         "signature": judge["signature"],
         "members": judge["members"],
         "symmetric": judge["symmetric"],
@@ -60,13 +63,17 @@ def _judge_table(judge: Json, candidates: Sequence[Json]) -> dict[str, Any]:
         "ratings": _ratings(analysis) if judge["against"] == ALL else [],
         "pairs": [_pair(pair) for pair in judge["pairs"]],
         "position": _position(analysis),
-        "warnings": judge["warnings"],
+        "warnings": list(warnings_on(judge)),
         "prompts": bool(judge["prompts"]),
     }
 
 
-def _opponent(judge: Json) -> str:
-    return "all others" if judge["against"] == ALL else str(judge["against"])
+def warnings_on(judge: Json) -> Iterator[str]:
+    """Those of results.json; where too much could not be read, the first says why in most cases."""
+    analysis = judge["analysis"]
+    why = mostly(judge) if analysis and (analysis["unparsed"] or 0) > UNPARSED_LIMIT else ""
+    for place, warning in enumerate(judge["warnings"]):
+        yield f"{warning} Most often: {why}." if why and place == 0 else warning
 
 
 def _row(
@@ -80,21 +87,27 @@ def _row(
     told = fmt.counted(pairs, "pair") + (f", {fmt.count(identical)} identical" if identical else "")
     return {
         "name": name,
-        "rules": [_rate(rates["rules"][rule]) for rule in rules],
+        "rules": [_rate(rates["rules"][rule], pairs) for rule in rules],
         "adjusted": _rate(adjusted),
         "pairs": told,
-        "p": fmt.p_value(rates["p_adjusted"]),
+        "p": "; ".join(filter(None, (fmt.p_value(rates["p_adjusted"]), _withheld(rates)))),
         "verdict": rates["verdict"],
-        "rank": fmt.ranks(place.get("rank")) or NONE,
+        "rank": fmt.ranks(place.get("rank")) or fmt.NONE,
         "group": place.get("group") or "",
     }
 
 
-def _rate(rate: Json) -> dict[str, Any]:
-    n = fmt.count(rate["n"]) if "n" in rate else ""
+def _withheld(row: Json) -> str:
+    """Why a difference that the test shows is called none; empty where nothing is withheld."""
+    return WITHHELD.get(row.get("withheld") or "", "")
+
+
+def _rate(rate: Json, pairs: int | None = None) -> dict[str, Any]:
+    """`n` is empty where it is the number of pairs, which stands in the row already."""
+    n = fmt.count(rate["n"]) if "n" in rate and rate["n"] != pairs else ""
     value, low, high = (rate.get(end) for end in ("value", "low", "high"))
     if value is None:
-        return {"value": NONE, "interval": "", "n": n, "bar": bars.interval(None, None, None)}
+        return {"value": fmt.NONE, "interval": "", "n": n, "bar": bars.interval(None, None, None)}
     return {
         "value": fmt.share(value),
         "interval": fmt.interval(value, low, high, "%"),
@@ -113,16 +126,16 @@ def _swaps(judge: Json, known: Mapping[str, Json]) -> Iterator[dict[str, Any]]:
         yield {"name": name, "sides": shown, "unparsed": fmt.share(rates["unparsed"]), **_swap(rates)}
     whole = judge["analysis"]
     if len(known) > 1:
-        share = _known(fmt.share, whole["unparsed"])
+        share = fmt.known(fmt.share, whole["unparsed"])
         yield {"name": "all together", "sides": "", "unparsed": share, **_swap(whole["swaps"])}
 
 
 def _swap(panel: Json) -> dict[str, str]:
     shares = ("consistency", "consistent_ties", "flips_to_first", "flips_to_second", "win_tie")
     return {
-        **{key: _known(fmt.share, panel[key]) for key in shares},
+        **{key: fmt.known(fmt.share, panel[key]) for key in shares},
         "pairs": fmt.count(panel["pairs"]),
-        "kappa": _known(_two, panel["kappa"]),
+        "kappa": fmt.known(fmt.two, panel["kappa"]),
         "p": fmt.p_value(panel["position_p_value"]),
     }
 
@@ -150,9 +163,9 @@ def _pair(pair: Json) -> dict[str, str]:
         "interval": fmt.difference_interval(*ends, "%"),
         "n": fmt.count(pair["n"]),
         "p": fmt.p_value(pair["p_adjusted"]),
-        "verdict": words.get(pair["verdict"], pair["verdict"]),
-        "effect": _known(lambda value: fmt.difference(value, "%").lstrip("+"), pair["smallest_effect"]),
-        "more": _known(fmt.about, pair["more_prompts"]),
+        "verdict": ": ".join(filter(None, (words.get(pair["verdict"], pair["verdict"]), _withheld(pair)))),
+        "effect": fmt.known(lambda value: fmt.difference(value, "%").lstrip("+"), pair["smallest_effect"]),
+        "more": fmt.known(fmt.about, pair["more_prompts"]),
     }
 
 
@@ -161,12 +174,4 @@ def _position(analysis: Json | None) -> str:
     position = (analysis or {}).get("position")
     if not position or position["low"] is None:
         return ""
-    return f"{_two(position['value'])} [{_two(position['low'])} – {_two(position['high'])}]"
-
-
-def _two(value: float) -> str:
-    return fmt.fixed(value, 2)
-
-
-def _known(show: Any, value: float | None) -> str:
-    return NONE if value is None else str(show(value))
+    return f"{fmt.two(position['value'])} [{fmt.two(position['low'])} – {fmt.two(position['high'])}]"

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.report.text import name_of, one_line, shorten
+from harness.report.text import dotted, name_of, one_line, shorten
 
 Json = Mapping[str, Any]
 _VALUE_LIMIT = 300
+_NESTED = "method.lora."
 
 
 def data_sources(data: Json) -> list[dict[str, str]]:
@@ -111,16 +112,10 @@ def _grouped(keys: Iterable[str]) -> list[str]:
 
 def _whole_recipe(candidate: Json) -> Iterator[tuple[str, str]]:
     for key in ("backend", "method", "model", "seeds"):
-        yield from _flatten(candidate[key], key)
-    yield from _flatten(candidate["recipe"])
-
-
-def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif value is not None:
-        yield prefix, _plain(value)
+        yield from ((name, _plain(value)) for name, value in dotted(candidate[key], key))
+    for name, value in dotted(candidate["recipe"]):
+        # QLoRA's adapters are set as LoRA's own are, one level further down: the same key, one row.
+        yield name.replace(_NESTED, "method.", 1) if name.startswith(_NESTED) else name, _plain(value)
 
 
 def _plain(value: Any) -> str:

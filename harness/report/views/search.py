@@ -28,8 +28,8 @@ def _search(search: Json) -> dict[str, Any]:
     points = [
         {
             "settings": fmt.settings(point["settings"]),
-            "loss": "–" if point["validation_loss"] is None else fmt.number(point["validation_loss"], 4),
-            "spent": "–" if point["seconds"] is None else _spent(point),
+            "loss": fmt.NONE if point["validation_loss"] is None else fmt.number(point["validation_loss"], 4),
+            "spent": fmt.NONE if point["seconds"] is None else _spent(point),
             "outcome": _outcome(point, chosen=index == search["chosen"]),
         }
         for index, point in enumerate(search["points"])

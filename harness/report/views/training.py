@@ -10,7 +10,6 @@ from harness.report.text import shorten
 
 Json = Mapping[str, Any]
 _SAMPLE_LIMIT = 4_000
-NONE = "–"
 
 
 def training_rows(results: Json) -> list[dict[str, Any]]:
@@ -48,8 +47,8 @@ def _training_row(training: Json) -> dict[str, Any]:
         ],
         "loss": [
             ("training, last logged", fmt.number(training.get("final_train_loss"))),
-            ("validation, best", NONE if best is None else fmt.number(best)),
-            ("at step", NONE if best is None else fmt.count(training.get("best_step"))),
+            ("validation, best", fmt.known(fmt.number, best)),
+            ("at step", fmt.NONE if best is None else fmt.count(training.get("best_step"))),
         ],
         "dtypes": list((training.get("dtypes") or {}).items()),
     }

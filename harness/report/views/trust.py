@@ -7,12 +7,12 @@ from typing import Any
 
 from harness import format as fmt
 from harness.judging.findings import CONSISTENCY_LIMIT
+from harness.report.judge_kinds import KINDS
 from harness.report.views.agreement import people_rows
 from harness.stats.multiplicity import ALPHA
 from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
-NONE = "–"
 REFUSED, CAREFUL, STEADY, OTHER = "refused", "careful", "steady", "other"
 """How a word is meant: not to be believed, something speaks against it, nothing does, no matter of belief."""
 
@@ -24,6 +24,40 @@ def verdict_on(judge: Json, results: Json) -> dict[str, Any]:
     return {"tone": tone, "word": word, "line": facts and facts[0].upper() + facts[1:] + "."}
 
 
+def asked(judge: Json) -> int:
+    """How many verdicts it was asked for. To one to which the order means nothing a pair is one question."""
+    analysis = judge["analysis"]
+    swaps = analysis["swaps"]
+    return int(swaps["pairs"] + swaps["incomplete"] if judge["symmetric"] else analysis["judgments"])
+
+
+def faults(judge: Json) -> list[tuple[str, int]]:
+    """Why verdicts could not be read, in words, with how many; the most frequent first."""
+    lines, n = judge["analysis"]["judgments"], asked(judge)
+    found = {fault: round(count * n / lines) for fault, count in judge["receipt"]["faults"].items() if lines}
+    return [(_in_words(fault, judge), found[fault]) for fault in sorted(found, key=lambda key: -found[key])]
+
+
+def _in_words(fault: str, judge: Json) -> str:
+    words = {
+        "invalid": "not of a form that can be read",
+        "empty": "empty",
+        "cut": "cut off at the limit of tokens",
+        "refused": "refused",
+        "too_long": "too long for the judge’s context",
+    }
+    limit = judge["plugin"]["options"].get("max_length")
+    size = f" of {fmt.count(limit)} tokens" if fault == "too_long" and isinstance(limit, int) else ""
+    return words.get(fault, fault.replace("_", " ")) + size
+
+
+def mostly(judge: Json) -> str:
+    """What most of the verdicts that could not be read have in common; empty where it is not known."""
+    for words, count in faults(judge)[:1]:
+        return f"{fmt.count(count)} of {fmt.count(asked(judge))} {words}"
+    return ""
+
+
 def _word(judge: Json) -> tuple[str, str]:
     analysis = judge["analysis"]
     if analysis is None:
@@ -32,9 +66,8 @@ def _word(judge: Json) -> tuple[str, str]:
         return REFUSED, "not believed"
     if judge["warnings"]:
         return CAREFUL, "read with care"
-    own = {"people": "people", "likeness": "no judge of quality", "length": "a canary"}
-    if judge["verdicts_of"] in own:
-        return OTHER, own[judge["verdicts_of"]]
+    if kind := KINDS.get(judge["verdicts_of"]):
+        return OTHER, kind.word
     if analysis["swaps"]["consistency"] is None and not judge["symmetric"]:
         return CAREFUL, "not tested"
     if _leans(judge):
@@ -57,29 +90,25 @@ def _facts(judge: Json, results: Json) -> Iterator[str]:
     yield from _kind(judge)
     refused = bool(analysis["refused"])
     if refused:
-        yield _unread(analysis)
+        yield _unread(judge)
     yield from _order(judge)
     if analysis["unparsed"] and not refused:
-        yield _unread(analysis)
+        yield _unread(judge)
     yield from _length(judge)
     yield from _controls(analysis["controls"])
     for row in people_rows(judge["name"], results):
         yield f"says what people said on {fmt.share(row['same'])} of {fmt.counted(row['n'], 'pair')}"
 
 
-def _unread(analysis: Json) -> str:
-    share, total = fmt.share(analysis["unparsed"]), fmt.count(analysis["judgments"])
-    return f"{share} of its {total} verdicts could not be read"
+def _unread(judge: Json) -> str:
+    share, total = fmt.share(judge["analysis"]["unparsed"]), fmt.count(asked(judge))
+    why = mostly(judge)
+    return f"{share} of its {total} verdicts could not be read" + (f" ({why})" if why else "")
 
 
 def _kind(judge: Json) -> Iterator[str]:
-    kinds = {
-        "people": "what people said",
-        "likeness": "measures likeness to the reference answer, not quality",
-        "length": "counts words and nothing else",
-    }
-    if judge["verdicts_of"] in kinds:
-        yield kinds[judge["verdicts_of"]]
+    if kind := KINDS.get(judge["verdicts_of"]):
+        yield kind.fact
     if judge["analysis"]["ties"] == 1:
         yield "calls every pair a tie, and so says nothing"
 
@@ -111,8 +140,8 @@ def _place(swaps: Json) -> Iterator[str]:
 def _length(judge: Json) -> Iterator[str]:
     length = judge["analysis"]["length"]
     if length and judge["verdicts_of"] != "length" and _shown(length["p_value"]):
-        way = "longer" if length["longer_wins"] > EVEN else "shorter"
-        yield f"prefers {way} answers: the longer one wins {fmt.share(length['longer_wins'])}"
+        often = "more" if length["longer_wins"] > EVEN else "less"
+        yield f"longer answers won {often} often: the longer one wins {fmt.share(length['longer_wins'])}"
 
 
 def _controls(controls: Json) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from harness import format as fmt
 from harness.report.views import bars
 from harness.report.views.agreement import with_people
-from harness.report.views.trust import NONE
+from harness.report.views.trust import asked, faults
 
 Json = Mapping[str, Any]
 ORDERS = (
@@ -25,11 +25,11 @@ def glance(judge: Json, results: Json) -> dict[str, Any]:
     analysis = judge["analysis"] or {"swaps": {}, "unparsed": None, "length": None}
     consistency, longer = analysis["swaps"].get("consistency"), analysis["length"] or {}
     return {
-        "consistency": _known(fmt.share, consistency),
+        "consistency": fmt.known(fmt.share, consistency),
         "consistency_bar": bars.share(consistency),
-        "unparsed": _known(fmt.share, analysis["unparsed"]),
+        "unparsed": fmt.known(fmt.share, analysis["unparsed"]),
         "unparsed_bar": bars.share(analysis["unparsed"]),
-        "longer": _known(fmt.share, longer.get("longer_wins")),
+        "longer": fmt.known(fmt.share, longer.get("longer_wins")),
         "longer_bar": _interval(longer),
         "people": with_people(judge["name"], results),
     }
@@ -47,13 +47,13 @@ def figures(judge: Json, results: Json) -> list[dict[str, Any]]:
 
 
 def _of_verdicts(judge: Json, analysis: Json) -> Iterator[dict[str, Any]]:
-    swaps, faults = analysis["swaps"], judge["receipt"]["faults"]
+    swaps = analysis["swaps"]
     if swaps["consistency"] is not None:
         yield _figure(
             "consistency",
             fmt.share(swaps["consistency"]),
             f"of {fmt.counted(swaps['pairs'], 'pair')} read in both orders",
-            f"kappa of the orders {_known(_two, swaps['kappa'])}",
+            f"kappa of the orders {fmt.known(fmt.two, swaps['kappa'])}",
             bar=bars.parts([(swaps[key] or 0.0, class_) for key, class_ in ORDERS]),
         )
         yield _figure(
@@ -62,12 +62,10 @@ def _of_verdicts(judge: Json, analysis: Json) -> Iterator[dict[str, Any]]:
             fmt.p_value(swaps["position_p_value"]).replace("p ", "p of the place ", 1),
             f"win and tie {fmt.share(swaps['win_tie'])}",
         )
-    kinds = ", ".join(f"{fmt.count(n)} {fault.replace('_', ' ')}" for fault, n in faults.items())
-    asked = (
-        f"of {fmt.counted(analysis['judgments'], 'verdict')} on {fmt.counted(analysis['prompts'], 'prompt')}"
-    )
+    kinds = ", ".join(f"{fmt.count(n)} {words}" for words, n in faults(judge))
+    total = f"of {fmt.counted(asked(judge), 'verdict')} on {fmt.counted(analysis['prompts'], 'prompt')}"
     bar = bars.share(analysis["unparsed"])
-    yield _figure("unparsed", _known(fmt.share, analysis["unparsed"]), asked, kinds, bar=bar)
+    yield _figure("unparsed", fmt.known(fmt.share, analysis["unparsed"]), total, kinds, bar=bar)
     if length := analysis["length"]:
         span = fmt.interval(length["longer_wins"], length["low"], length["high"], "%")
         notes = (f"95% interval {span}" if span else "", fmt.p_value(length["p_value"]))
@@ -79,23 +77,21 @@ def _of_verdicts(judge: Json, analysis: Json) -> Iterator[dict[str, Any]]:
 
 
 def _controls(controls: Json) -> Iterator[dict[str, Any]]:
-    """Control pairs; one figure that says so where the suite asked for none."""
+    """One figure of the control pairs and the share that went right; it says so where there are none."""
     identical, repeats = controls["identical"], controls["repeats"]
     told = repeats["same"] + repeats["changed"]
+    values, notes = [], []
     if identical["n"]:
-        value = f"{fmt.count(identical['ties'])} of {fmt.count(identical['n'])} identical tied"
+        values.append(f"{fmt.count(identical['ties'])} of {fmt.count(identical['n'])} identical tied")
         first, second = (fmt.count(identical[side]) for side in ("to_first", "to_second"))
         wrong = identical["to_first"] or identical["to_second"]
-        notes = f"preferred the first of {first}, the second of {second}" if wrong else ""
-        unread = f"{fmt.count(identical['unparsed'])} unparsed" if identical["unparsed"] else ""
-        bar = bars.share(identical["ties"] / identical["n"])
-        yield _figure("controls", value, notes, unread, bar=bar)
+        notes.append(f"preferred the first of {first}, the second of {second}" if wrong else "")
+        notes.append(f"{fmt.count(identical['unparsed'])} unparsed" if identical["unparsed"] else "")
     if repeats["n"]:
-        value = f"{fmt.count(repeats['same'])} of {fmt.count(told)} repeats alike"
-        bar = bars.share(repeats["same"] / told if told else None)
-        yield _figure("controls", value, bar=bar)
-    if not identical["n"] and not repeats["n"]:
-        yield _figure("controls", "none asked for")
+        values.append(f"{fmt.count(repeats['same'])} of {fmt.count(told)} repeats alike")
+    asked_for = identical["n"] + told
+    bar = bars.share((identical["ties"] + repeats["same"]) / asked_for) if asked_for else ""
+    yield _figure("controls", ", ".join(values) or "none asked for", *notes, bar=bar)
 
 
 def _receipt(receipt: Json) -> Iterator[dict[str, Any]]:
@@ -115,11 +111,3 @@ def _figure(name: str, value: str, *notes: str, bar: Any = "") -> dict[str, Any]
 
 def _interval(length: Json) -> Any:
     return bars.interval(length.get("longer_wins"), length.get("low"), length.get("high"))
-
-
-def _two(value: float) -> str:
-    return fmt.fixed(value, 2)
-
-
-def _known(show: Any, value: float | None) -> str:
-    return NONE if value is None else str(show(value))

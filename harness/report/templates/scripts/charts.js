@@ -7,6 +7,7 @@
   const input = document.getElementById("price");
   const told = document.getElementById("price-told");
   const figure = pricing.closest("figure");
+  const priced = document.querySelector('.glance [data-part="priced"]');
   const initial = pricing.dataset.price ? String(Number(pricing.dataset.price)) : "";
   const changing = ["h3", "svg", "table", "figcaption"];
   const came = new Map(changing.map((name) => [name, figure.querySelector(name).cloneNode(true)]));
@@ -33,6 +34,7 @@
     for (const [name, original] of came) figure.querySelector(name).replaceWith(original.cloneNode(true));
     input.removeAttribute("aria-invalid");
     told.textContent = "";
+    if (priced) priced.textContent = "";
     if (price !== undefined && String(price) !== initial) draw(price);
     return true;
   }
@@ -66,6 +68,7 @@
     svg.querySelector("desc").textContent = `${words.join("; ")}.`;
     tell(points);
     fill(points, front);
+    answer(points, price);
     const best = front.map((point) => point.name).join(", ");
     told.textContent = `At ${dollars(price)} per hour the front is ${best}.`;
   }
@@ -223,6 +226,13 @@
     const caption = figure.querySelector("figcaption");
     caption.querySelector(".omitted")?.remove();
     if (omitted.length) caption.append(element("span", "omitted", ` Not drawn: ${omitted.join("; ")}.`));
+  }
+
+  // What the leader costs by that price, beside what the first screen says of its cost.
+  function answer(points, price) {
+    const leader = points.find(({ mark }) => priced && mark.dataset.candidate === priced.dataset.candidate);
+    if (!leader || leader.cost === null) return;
+    priced.textContent = `at your ${dollars(price)} per hour: ${dollars(leader.cost)} (${leader.name})`;
   }
 
   function fill(points, front) {

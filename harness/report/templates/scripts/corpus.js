@@ -41,9 +41,10 @@ const corpus = (() => {
     return a === b || ![a, b].some((player) => data.metrics[metric].incomparable.includes(player));
   }
 
-  function gap(a, b, metric, place) {
+  // By how much b is better than a; null where that cannot be told.
+  function lead(a, b, metric, place) {
     const [x, y] = [score(a, metric, place), score(b, metric, place)];
-    return x === null || y === null || !comparable(a, b, metric) ? -1 : Math.abs(x - y);
+    return x === null || y === null || !comparable(a, b, metric) ? null : (y - x) * (data.metrics[metric].direction || 1);
   }
 
   // What judges were asked about the two: each against the judge's opponent or, in a round robin, each other.
@@ -114,7 +115,7 @@ const corpus = (() => {
   }
 
   return {
-    REFERENCE, answered, alike, asked, comparable, data, filters, flipped, gap, has, matches, name, orders, score, state, text, texts,
+    REFERENCE, answered, alike, asked, comparable, data, filters, flipped, has, lead, matches, name, orders, score, state, text, texts,
     sampled: lines.length < data.total,
   };
 })();

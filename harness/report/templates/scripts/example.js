@@ -26,7 +26,7 @@ const example = (() => {
     return /[\ud800-\udbff]/.test(text[end - 1]) ? end - 1 : end;
   }
 
-  // Pieces [text, mark] up to a length; what was searched for is marked in those that have no mark.
+  // Pieces [text, mark] up to a length, a mark being the name of an element and its class; what was searched for is marked in those that have no mark.
   function fill(into, pieces, end, words) {
     const parts = [];
     let left = end;
@@ -34,7 +34,8 @@ const example = (() => {
       if (left <= 0) break;
       const shown = text.slice(0, left);
       left -= shown.length;
-      if (mark) parts.push(element(mark, "", shown));
+      const [tag, kind = ""] = mark.split(".");
+      if (tag) parts.push(element(tag, kind, shown));
       else parts.push(...found(shown, words));
       if (shown.length < text.length) parts.push("…");
     }
@@ -81,40 +82,74 @@ const example = (() => {
     return made;
   }
 
-  function block(label, text, kind, words) {
+  function block(label, pieces, kind, words) {
     const made = element("div", `block ${kind}`);
     made.append(isolated(shortened(label), "label"));
-    made.append(text ? shown("", [[text, ""]], words, label) : element("p", "missing", "none"));
+    made.append(pieces[0]?.[0] ? shown("", pieces, words, label) : element("p", "missing", "none"));
     return made;
   }
 
-  // The two sides' texts as pieces, with what the other (or the reference) lacks marked, and a note on that.
+  const marked = ({ pieces }, mark) => pieces.map(([text, isLacking]) => [text, isLacking ? mark : ""]);
+  const told = ({ count }, than) => (count ? `${number(count)} ${count === 1 ? "word" : "words"} not in ${than}` : `no word that is not in ${than}`);
+  const refused = (made) => ({ ...made, note: "too long or too unlike to compare word by word" });
+
+  // The two sides' texts as pieces, with what the other lacks marked, and a note on that; see `againstReference`.
   function compared(view, place) {
     const players = [view.a, view.b];
     const texts = players.map((player) => corpus.text(player, place));
     const plain = texts.map((text) => ({ pieces: [[text, ""]], note: "" }));
-    const marked = ({ pieces }, mark) => pieces.map(([text, lacking]) => [text, lacking ? mark : ""]);
-    const told = ({ count }, than) => (count ? `${number(count)} ${count === 1 ? "word" : "words"} not in ${than}` : `no word that is not in ${than}`);
-    const refused = (made) => ({ ...made, note: "too long or too unlike to compare word by word" });
     if (view.diff === "pair" && view.a !== view.b && texts.every((text) => text)) {
       const found = wordDiff.compare(...texts);
-      if (!found) return plain.map(refused);
-      return found.map((one, side) => (
-        { pieces: marked(one, side ? "ins" : "del"), note: told(one, shortened(corpus.name(players[1 - side]))) }));
+      if (!found) return { sides: plain.map(refused) };
+      const other = (side) => shortened(corpus.name(players[1 - side]));
+      return { sides: found.map((one, side) => ({ pieces: marked(one, side ? "ins" : "del"), note: told(one, other(side)) })) };
     }
-    if (view.diff === "reference" && corpus.text(corpus.REFERENCE, place)) {
-      return plain.map((made, side) => {
-        if (!texts[side] || players[side] === corpus.REFERENCE) return made;
-        const found = wordDiff.compare(corpus.text(corpus.REFERENCE, place), texts[side]);
-        return found ? { pieces: marked(found[1], "ins"), note: told(found[1], "the reference") } : refused(made);
-      });
+    if (view.diff === "reference" && corpus.text(corpus.REFERENCE, place)) return againstReference(players, texts, place);
+    return { sides: plain };
+  }
+
+  // In each answer what the reference lacks is marked, in the reference what the answers lack.
+  function againstReference(players, texts, place) {
+    const reference = corpus.text(corpus.REFERENCE, place);
+    const found = players.map((player, side) => (
+      texts[side] && player !== corpus.REFERENCE ? wordDiff.compare(reference, texts[side]) : undefined));
+    const compared = found.filter((one) => one);
+    const ofReference = compared.length ? lacking(compared.map(([pieces]) => pieces)) : [[reference, ""]];
+    const sides = players.map((player, side) => {
+      if (player === corpus.REFERENCE) return { pieces: ofReference, note: "" };
+      const plain = { pieces: [[texts[side], ""]], note: "" };
+      if (found[side] === undefined) return plain;
+      if (found[side] === null) return refused(plain);
+      const [its, own] = found[side];
+      const less = its.count ? `, ${number(its.count)} of its words missing` : "";
+      return { pieces: marked(own, "u"), note: told(own, "the reference") + less };
+    });
+    return { reference: ofReference, sides };
+  }
+
+  // One text's pieces by what several others lack of it: what all of them lack, and what some of them do.
+  function lacking(others) {
+    const ends = others.map(({ pieces }) => {
+      let end = 0;
+      return pieces.map(([text, isLacking]) => [end += text.length, isLacking]);
+    });
+    const whole = others[0].pieces.map((piece) => piece[0]).join("");
+    const made = [];
+    const at = ends.map(() => 0);
+    for (let start = 0; start < whole.length;) {
+      const now = ends.map((runs, one) => runs[at[one]]);
+      const end = Math.min(...now.map((run) => run[0]));
+      const count = now.filter((run) => run[1]).length;
+      made.push([whole.slice(start, end), count === 0 ? "" : count === others.length ? "u" : "u.some"]);
+      now.forEach((run, one) => { at[one] += run[0] === end ? 1 : 0; });
+      start = end;
     }
-    return plain;
+    return made;
   }
 
   function side(view, place, player, other, { pieces, note }) {
     const made = element("section", "side");
-    const name = element("h4", "", shortened(corpus.name(player)));
+    const name = element("h3", "", shortened(corpus.name(player)));
     name.dir = "auto";
     made.append(name);
     const [text, state] = [corpus.text(player, place), corpus.state(player, place)];
@@ -193,23 +228,42 @@ const example = (() => {
     if (view.questions.some((question) => corpus.flipped(question, place))) head.append(element("span", "badge warn", "verdict flip"));
     made.setAttribute("aria-label", `Example ${place + 1}`);
     made.append(head);
+    const texts = held ? compared(view, place) : { sides: [{}, {}] };
     if (held) {
-      held.prompt.forEach(([role, content]) => made.append(block(role, content, "prompt", view.find)));
+      held.prompt.forEach(([role, content]) => made.append(block(role, [[content, ""]], "prompt", view.find)));
       const standsBeside = [view.a, view.b].includes(corpus.REFERENCE);
-      if (!standsBeside) made.append(block("reference", held.reference, "reference", view.find));
+      if (!standsBeside) made.append(block("reference", texts.reference ?? [[held.reference, ""]], "reference", view.find));
     } else {
       made.append(element("p", "note elsewhere", `Its texts are not on this page: see line ${number(place + 1)} of examples.jsonl, or look for its id in examples.parquet.`));
     }
     const sides = element("div", "sides");
-    const texts = held ? compared(view, place) : [{}, {}];
-    sides.append(side(view, place, view.a, view.b, texts[0]), side(view, place, view.b, view.a, texts[1]));
-    made.append(sides);
-    const verdicts = view.questions.flatMap((question) => verdict(question, place, view.find));
-    if (verdicts.length) {
+    sides.append(side(view, place, view.a, view.b, texts.sides[0]), side(view, place, view.b, view.a, texts.sides[1]));
+    const verdicts = verdictsOn(view, place);
+    made.append(sides, ...verdicts);
+    if (verdicts.length && held && !held.reasons) made.append(element("p", "note elsewhere", `The judges’ reasons are not on this page: see ${ELSEWHERE}.`));
+    return made;
+  }
+
+  // What was said of one of the two against a third stands under its answer, what was said of both under both.
+  function verdictsOn(view, place) {
+    const both = [view.a, view.b];
+    const told = (wanted) => view.questions.filter(wanted).flatMap((question) => verdict(question, place, view.find));
+    const isOfBoth = ({ mine, other }) => both.includes(mine) && both.includes(other);
+    const [alone, together] = [both.map((player) => told((one) => one.mine === player && !isOfBoth(one))), told(isOfBoth)];
+    const made = [];
+    if (alone.some((side) => side.length)) {
+      const beside = element("div", "verdicts about");
+      beside.append(...alone.map((side) => {
+        const one = element("div");
+        one.append(...side);
+        return one;
+      }));
+      made.push(beside);
+    }
+    if (together.length) {
       const list = element("div", "verdicts");
-      list.append(...verdicts);
-      made.append(list);
-      if (held && !held.reasons) made.append(element("p", "note elsewhere", `The judges’ reasons are not on this page: see ${ELSEWHERE}.`));
+      list.append(...together);
+      made.push(list);
     }
     return made;
   }

@@ -18,7 +18,13 @@
     a: answered[0], b: best ?? others[0] ?? answered[0], show: [], order: "", find: "", page: 1, diff: "", example: "",
   };
   const players = [...answered, ...(data.candidates.some((one) => one.name === "reference") ? [] : [corpus.REFERENCE])];
-  const orders = ["", ...(corpus.sampled ? ["eval"] : []), ...data.metrics.map((metric) => metric.name)];
+  // Orders by a metric: [key in the URL, its words, the metric, what a lead of the right side counts as].
+  const byMetric = [
+    ["", "largest difference in", Math.abs],
+    ["right:", "right ahead most in", (lead) => lead],
+    ["left:", "left ahead most in", (lead) => -lead],
+  ].flatMap(([key, words, worth]) => data.metrics.map((metric, index) => [key + metric.name, `${words} ${metric.label}`, index, worth]));
+  const orders = ["", ...(corpus.sampled ? ["eval"] : []), ...byMetric.map(([key]) => key)];
   let state = null;
   let found = [];
 
@@ -37,10 +43,11 @@
     for (let place = 0; place < data.total; place += 1) {
       if (wanted.every((test) => test(place))) places.push(place);
     }
-    const metric = data.metrics.findIndex((one) => one.name === state.order);
-    if (metric >= 0) {
-      const gaps = new Map(places.map((place) => [place, corpus.gap(state.a, state.b, metric, place)]));
-      return places.sort((x, y) => gaps.get(y) - gaps.get(x));
+    const [, , metric, worth] = byMetric.find(([key]) => key === state.order) ?? [];
+    if (worth) {
+      const leads = new Map(places.map((place) => [place, corpus.lead(state.a, state.b, metric, place)]));
+      const worths = new Map([...leads].map(([place, lead]) => [place, lead === null ? -Infinity : worth(lead)]));
+      return places.sort((x, y) => (worths.get(x) === worths.get(y) ? 0 : worths.get(y) - worths.get(x)));
     }
     if (state.order === "" && corpus.sampled) return places.sort((x, y) => corpus.has(y) - corpus.has(x));
     return places;
@@ -102,6 +109,7 @@
       if (control.value !== String(state[key])) control.value = state[key];
     }
     for (const check of checks) check.checked = state.show.includes(check.value);
+    for (const note of controls.querySelectorAll("[data-marks]")) note.hidden = note.dataset.marks !== state.diff;
   }
 
   // State and the URL
@@ -209,9 +217,7 @@
       controls.elements.order.options[0].text = "those with texts first";
       controls.elements.order.append(new Option("as in the eval set", "eval"));
     }
-    for (const metric of data.metrics) {
-      controls.elements.order.append(new Option(`largest difference in ${metric.label}`, metric.name));
-    }
+    for (const [key, words] of byMetric) controls.elements.order.append(new Option(words, key));
     checks.filter((check) => check.value === "texts" ? !corpus.sampled : "judges" in check.dataset && !data.judges.length)
       .forEach((check) => { check.closest("label").hidden = true; });
     controls.hidden = false;

@@ -9,6 +9,7 @@ from harness import format as fmt
 from harness.judging.strength import DRAWS
 from harness.judging.table import UNPARSED_LIMIT
 from harness.records import ALL
+from harness.report.judge_kinds import KINDS
 from harness.report.views.agreement import people_rows
 from harness.report.views.methods.citing import cite, listed, value, word
 from harness.report.views.methods.scores import several_seeds
@@ -67,13 +68,8 @@ def _kind(judge: Json) -> str:
     """What a judge is, by what it says of itself."""
     if judge["members"]:
         return f"a panel of {listed(judge['members'])}"
-    kinds = {
-        "people": "labels by people",
-        "likeness": "the answer nearer to the reference by chrF, no judge of quality",
-        "length": "the longer answer, no judge of quality",
-    }
-    if judge["verdicts_of"] in kinds:
-        return kinds[judge["verdicts_of"]]
+    if kind := KINDS.get(judge["verdicts_of"]):
+        return kind.method
     options = judge["plugin"]["options"]
     told = (
         [f"the model {word(options['model'])}"]

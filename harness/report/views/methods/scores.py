@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
 from harness.report.views.methods.citing import cite, listed, word
-from harness.stats.multiplicity import ALPHA
-from harness.stats.paired import sign_flip
-from harness.stats.proportions import wilson
-from harness.stats.resampling import bootstrap
 
 Json = Mapping[str, Any]
 WORKS: Mapping[str, tuple[str, ...]] = {
@@ -21,7 +15,6 @@ WORKS: Mapping[str, tuple[str, ...]] = {
     "rouge_l": ("lin2004rouge",),
 }
 """Plugin of a metric -> whom to cite."""
-_ALIKE = 1e-9
 
 
 def passage(results: Json) -> Iterator[str]:
@@ -47,12 +40,10 @@ def _metric(metric: Json) -> str:
 
 
 def _intervals(results: Json) -> Iterator[str]:
-    kinds = {name: _is_wilson(name, results) for name in (metric["name"] for metric in results["metrics"])}
-    labels = {metric["name"]: metric["label"] for metric in results["metrics"]}
-    shares = [labels[name] for name, kind in kinds.items() if kind is True]
-    others = [labels[name] for name, kind in kinds.items() if kind is False]
+    shares, others = _made_by("wilson", results), _made_by("bootstrap", results)
+    draws = fmt.count(results["statistics"]["bootstrap_draws"])
     drawn = (
-        f"a percentile bootstrap over the eval examples ({fmt.count(default(bootstrap, 'draws'))} resamples; "
+        f"a percentile bootstrap over the eval examples ({draws} resamples; "
         "percentiles expanded for the size of the sample)"
         + cite("efron1993bootstrap", "hesterberg2015bootstrap")
     )
@@ -69,22 +60,15 @@ def _intervals(results: Json) -> Iterator[str]:
         )
 
 
-def _is_wilson(metric: str, results: Json) -> bool | None:
-    """Whether the intervals of a metric are Wilson's, by those of one seed; None where there is none."""
-    for candidate in results["candidates"]:
-        score = candidate["scores"].get(metric) or {}
-        value, low, high, n = (score.get(key) for key in ("value", "low", "high", "n"))
-        if len(candidate["seeds"]) > 1 or value is None or low is None or high is None or not n:
-            continue
-        if not 0 <= value <= 1:
-            return False
-        expected = wilson(value * n, n)
-        return all(math.isclose(a, b, abs_tol=_ALIKE) for a, b in zip(expected, (low, high), strict=True))
-    return None
+def _made_by(kind: str, results: Json) -> list[str]:
+    """The labels of the metrics of which some score has an interval of this kind."""
+    scores = [score for candidate in results["candidates"] for score in candidate["scores"].items()]
+    made = {metric for metric, score in scores if score.get("interval") == kind}
+    return [metric["label"] for metric in results["metrics"] if metric["name"] in made]
 
 
 def _tests(results: Json) -> Iterator[str]:
-    draws = fmt.count(default(sign_flip, "draws"))
+    draws = fmt.count(results["statistics"]["sign_flips"])
     yield (
         "Two candidates are compared on the examples on which both have the metric: intervals of differences "
         f"are by the paired bootstrap{cite('koehn2004significance')}, p-values by paired approximate "
@@ -99,15 +83,10 @@ def _tests(results: Json) -> Iterator[str]:
     yield (
         f"P-values are corrected by Holm's method{cite('holm1979')}, metric by metric: over the comparisons "
         f"with {word(results['candidates'][0]['name'])}, and, for the ranks, over all pairs; a difference "
-        f"counts where the corrected p-value is below {fmt.number(ALPHA, 1)}."
+        f"counts where the corrected p-value is below {fmt.number(results['statistics']['alpha'], 1)}."
     )
 
 
 def several_seeds(results: Json) -> list[str]:
     """The candidates with several trials, whose intervals are over seeds too."""
     return [c["name"] for c in results["candidates"] if len(c["seeds"]) > 1]
-
-
-def default(function: Callable[..., Any], parameter: str) -> int:
-    """What a function of the statistics does where nobody says otherwise."""
-    return int(inspect.signature(function).parameters[parameter].default)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
+from harness.data.leakage import THRESHOLD
 from harness.report.views.methods.citing import by_value, chosen, cite, listed, value, word
 
 Json = Mapping[str, Any]
@@ -112,7 +113,8 @@ def _overlap(overlap: Json) -> Iterator[str]:
     counts = f"{fmt.count(overlap['exact'])} exact and {fmt.count(overlap['near'])} near"
     yield (
         "Training prompts were searched for held-out ones, equal but for case, spaces and punctuation or "
-        "near by their word trigrams (Jaccard similarity of at least 0.8): "
+        "near by their word trigrams (Jaccard similarity of at least "
+        f"{fmt.number(float(THRESHOLD), 1)}): "
         + (f"{counts} duplicates were found and {action}." if found else "none was found.")
     )
 

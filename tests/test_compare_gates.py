@@ -1,0 +1,257 @@
+"""`harness compare --fail-if`: what fails a pull request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from board_world import Entry
+from compared_runs import ENTRIES, Json, N, edit, finished, row, run, wins
+
+from harness import registry
+from harness.comparing import compare, metrics
+from harness.comparing.examples import Answers, Common, Rows
+from harness.comparing.gates import Gate
+from harness.comparing.metrics import Sides
+from harness.comparing.runs import Pair, Run
+from harness.errors import InputError
+from harness.report.comparison import as_html, as_markdown
+
+pytest_plugins = ["compared_fixtures"]
+
+
+class TestGates:
+    """What fails a pull request."""
+
+    @pytest.mark.parametrize(
+        ("gate", "code"),
+        [
+            ("reference < -2pt", 3),
+            ("reference < -90pt", 0),
+            ("reference > 2pt", 0),
+            ("lora: reference < -2pt", 3),
+            ("seeds: reference < -2pt", 0),
+            ("exact_match<-1pt", 3),
+            ("bleu < -0.5", 3),
+            ("bleu < −0.5", 3),
+            ("bleu < -99%", 0),
+            ("perplexity > 1%", 3),
+            ("perplexity < 0", 0),
+            ("perplexity worse", 3),
+            ("any worse", 3),
+            ("seeds: any worse", 0),
+        ],
+    )
+    def test_exit_code(self, old: Path, worse: Path, gate: str, code: int) -> None:
+        said = run(old, worse, "--fail-if", gate)
+        assert said.exit_code == code
+        if code:
+            assert said.stderr.startswith(f"gate tripped: {gate}: lora")
+            assert f"n = {N}" in said.stderr
+        else:
+            assert said.stderr == ""
+
+    def test_base_against_a_tuned_candidate_fails(self, old: Path) -> None:
+        gates = ["--fail-if", "perplexity worse", "--fail-if", "reference < -2pt"]
+        said = run(f"{old}:lora", f"{old}:base", *gates)
+        assert said.exit_code == 3
+        assert said.stderr.count("gate tripped: ") == 2
+        assert run(f"{old}:base", f"{old}:lora", *gates).exit_code == 0
+
+    @pytest.mark.parametrize(
+        ("gate", "message"),
+        [
+            ("referense < -2pt", "which neither run has; did you mean 'reference'?"),
+            ("lorra: bleu < -2", "names the candidate 'lorra', which neither run has; did you mean 'lora'?"),
+            ("reference < 2pt", "did you mean 'reference < -2pt'?"),
+            ("perplexity > -1", "did you mean 'perplexity > 1'?"),
+            ("perplexity < 5%", "did you mean 'perplexity > 5%'?"),
+            ("lora: BLEU > -1", "did you mean 'lora: bleu < -1'?"),
+            ("reference < -2", "write 'reference < -2pt'"),
+            ("reference < 2", "write 'reference < -2pt'"),
+            ("exact_match < -2%", "write 'exact_match < -2pt'"),
+            (
+                "exact_match < -0.01",
+                "write 'exact_match < -1pt', or 'exact_match < -0.01pt' where 0.01",
+            ),
+            ("exact_match < 0.5", "write 'exact_match < -50pt', or 'exact_match < -0.5pt' where 0.5 "),
+            ("bleu < -2pt", "bleu is not in pt; write 'bleu < -2', or 'bleu < -2%' for percent of the old"),
+            ("bluu worse", "did you mean 'bleu'?"),
+            ("exact mach worse", "did you mean 'exact_match'?"),
+            ("xyz worse", "known are any, bleu, exact_match, perplexity, reference"),
+            ("anny < -2", "known are bleu, exact_match, perplexity, reference"),
+            ("any < -2pt", "write 'any worse'"),
+            ("perplexity > 1e400", "has a threshold that no difference can be beyond"),
+            ("exact_match < -1000pt", "can never trip"),
+            ("reference < -100pt", "can never trip"),
+            ("perplexity > 0x10", "is no gate"),
+            ("reference", "is no gate"),
+            ("referenceworse", "is no gate"),
+            ("reference <= -2pt", "is no gate"),
+            ("reference < -2pt extra", "is no gate"),
+            ("", "is no gate"),
+        ],
+    )
+    def test_what_is_no_gate(self, old: Path, gate: str, message: str) -> None:
+        said = run(old, old, "--fail-if", gate)
+        assert said.exit_code == 2
+        assert message in said.stderr
+        assert said.stderr.count("\n") == 1
+        assert said.stdout == ""
+
+    @pytest.mark.parametrize(
+        ("spelled", "gate"),
+        [
+            ("BLEU worse", "bleu worse"),
+            ("Bleu < -1", "bleu < -1"),
+            ("exact match < -1pt", "exact_match < -1pt"),
+            ("lora:  Exact Match worse", "lora: exact_match worse"),
+            ("Any worse", "any worse"),
+        ],
+    )
+    def test_a_figure_may_be_spelled_as_on_the_board(
+        self, old: Path, worse: Path, spelled: str, gate: str
+    ) -> None:
+        (as_label, by_name) = compare(str(old), str(worse), gates=[spelled, gate])["gates"]
+        assert as_label.pop("expression") == spelled
+        assert by_name.pop("expression") == gate
+        assert as_label == by_name
+        assert as_label["status"] == "tripped"
+
+    def test_what_is_held_against_the_threshold_is_said(self, old: Path, worse: Path) -> None:
+        gates = ["perplexity > 5%", "exact_match < -1pt"]
+        found = compare(str(old), str(worse), gates=gates)
+        (percent,), (points,) = (gate["reasons"] for gate in found["gates"])
+        told = row(found, "perplexity", "lora")
+        change = 100 * (told["new"] / told["old"] - 1)
+        assert percent.startswith(f"lora +{change:.0f}% ({told['old']:.2f} → {told['new']:.2f}, +")
+        assert percent.endswith(f"over 1 candidate, n = {N}")
+        told = row(found, "exact_match", "lora")
+        assert points.startswith(
+            f"lora −{-100 * told['value']:.1f} pt ({told['old']:.1%} → {told['new']:.1%}, "
+        )
+        said = run(old, worse, "--fail-if", gates[0])
+        assert said.stderr == f"gate tripped: {gates[0]}: {percent}\n"
+        assert f"gate tripped: {gates[0]}" in said.stdout
+        for form in (as_html(found), as_markdown(found)):
+            assert f"lora +{change:.0f}% (" in form
+            assert "tripped" in form
+
+    @pytest.mark.parametrize("gate", ["perplexity < -1%", "perplexity < 0", "bleu > 1", "reference > 2pt"])
+    def test_a_gate_that_fails_improvements_is_warned_of(self, old: Path, worse: Path, gate: str) -> None:
+        warned, back = (compare(*map(str, sides), gates=[gate]) for sides in ((old, worse), (worse, old)))
+        for found in (warned, back):
+            assert any(f"gate {gate} trips on improvements" in warning for warning in found["warnings"])
+        assert [found["gates"][0]["status"] for found in (warned, back)] == ["passed", "tripped"]
+
+    @pytest.mark.parametrize("gate", ["perplexity > 1%", "bleu < 0", "bleu worse", "any worse"])
+    def test_a_gate_that_fails_losses_is_not(self, old: Path, worse: Path, gate: str) -> None:
+        assert not any(
+            "improvement" in told for told in compare(str(old), str(worse), gates=[gate])["warnings"]
+        )
+
+    @pytest.mark.parametrize("gate", ["bleu < -2", "bleu worse", "lora: bleu worse", "any worse"])
+    def test_a_figure_that_failed_does_not_pass(self, old: Path, copied: Path, gate: str) -> None:
+        def change(results: Json) -> None:
+            (mine,) = [c for c in results["candidates"] if c["name"] == "lora"]
+            mine["scores"]["bleu"] = {"missing": "no such tokenizer"}
+
+        edit(copied, change)
+        said = run(old, copied, "--fail-if", gate)
+        assert said.exit_code == 3
+        reason = "cannot be compared: NEW has none for lora: no such tokenizer"
+        assert f"gate undecided: {gate}: lora, BLEU: {reason}" in said.stderr
+        assert run(old, copied, "--fail-if", "seeds: any worse").exit_code == 0
+        assert run(copied, old, "--fail-if", "any worse").exit_code == 0, (
+            "OLD had none that could become worse"
+        )
+
+    @pytest.mark.parametrize("gate", ["bleu worse", "any worse"])
+    def test_a_figure_that_is_gone_does_not_pass(self, old: Path, copied: Path, gate: str) -> None:
+        edit(copied, lambda results: results["metrics"].pop(1) and None)
+        said = run(old, copied, "--fail-if", gate)
+        assert said.exit_code == 3
+        assert f"gate undecided: {gate}: BLEU cannot be compared: only OLD has it" in said.stderr
+
+    def test_a_candidate_that_is_gone_does_not_pass_by_name(self, old: Path, worse: Path) -> None:
+        said = run(old, worse, "--fail-if", "full: bleu worse")
+        assert said.exit_code == 3
+        assert "full is not compared: it is in one of the runs alone" in said.stderr
+
+    def test_a_judge_that_could_not_be_read_decides_nothing(self, old: Path, tmp_path: Path) -> None:
+        entries = {
+            **ENTRIES,
+            "lora": Entry(0.9, noise_seed=1, tokenizer="t", judged=wins(0.1, 1, unparsed=0.5)),
+        }
+        said = run(old, finished(tmp_path / "unread", entries), "--fail-if", "lora: reference < -2pt")
+        assert said.exit_code == 3
+        assert "gate undecided: lora: reference < -2pt: lora, reference: cannot be believed" in said.stderr
+
+    def test_several_gates_are_each_told(self, old: Path, worse: Path) -> None:
+        said = run(old, worse, "--fail-if", "bleu worse", "--fail-if", "reference > 50pt", "--json")
+        assert said.exit_code == 3
+        told = json.loads(said.stdout)
+        assert [gate["status"] for gate in told["gates"]] == ["tripped", "passed"]
+
+    def test_false_alarms_are_rare(self) -> None:
+        """Three candidates, before and after alike, 400 times: a gate trips in 5% at most."""
+        evaluator = registry.create(registry.make_spec(registry.find("evaluator", "exact_match"), {}))
+        info = {"name": "exact_match", "label": "exact match", "unit": "%", "higher_is_better": True}
+        names = ("a", "b", "c")
+        generator = np.random.default_rng(11)
+        alarms = dict.fromkeys(("exact_match worse", "exact_match < -1pt", "exact_match > 1pt"), 0)
+        for _ in range(400):
+            hard = generator.uniform(0.2, 0.8, size=80)
+            sides = _alike(names, [generator.random((3, 80)) < hard for _ in range(2)])
+            found = {"figures": [{**info, "missing": None, "absent": None}], "candidates": []}
+            found["figures"][0] |= {"rows": metrics.rows(info, evaluator, sides), "family": len(names)}
+            for gate in alarms:
+                alarms[gate] += decided(gate, found) == "tripped"
+        assert all(alarms.values()), "a gate that never trips tests nothing"
+        assert max(alarms.values()) <= 20
+        assert alarms["exact_match < -1pt"] + alarms["exact_match > 1pt"] <= 20
+
+
+def decided(gate: str, found: Json) -> str:
+    from harness.comparing.gates import decide
+
+    return str(decide(Gate.parse(gate), found)["status"])
+
+
+def _alike(names: tuple[str, ...], right: list[Any]) -> Sides:
+    """Both sides of a run in memory: `right` has for OLD and NEW which candidate has which example right."""
+    runs, tables = [], []
+    n = right[0].shape[1]
+    ids = tuple(f"e{i}" for i in range(n))
+    for side, values in zip(("OLD", "NEW"), right, strict=True):
+        scores = [{"exact_match": {"value": float(mine.mean())}} for mine in values]
+        candidates = [{"name": name, "scores": mine} for name, mine in zip(names, scores, strict=True)]
+        runs.append(Run(side, Path("results.json"), {"candidates": candidates}))
+        answers = {name: Answers() for name in names}
+        for name, mine in zip(names, values.astype(float), strict=True):
+            for hit in mine:
+                told = {"scores": {"exact_match": hit}, "statistics": {"exact_match": [[hit, 1.0]]}}
+                answers[name].add(told, ["exact_match"])
+        tables.append(Rows(dict.fromkeys(ids, b""), answers))
+    places = tuple(range(n))
+    common = Common(ids, places, places, 0, 0, 0)
+    old, new = runs
+    before, after = tables
+    return Sides(old, new, before, after, common, [Pair(name, name) for name in names])
+
+
+def test_an_expression_comes_apart() -> None:
+    gate = Gate.parse("lora: gpt4 < -2.5pt")
+    assert (gate.candidate, gate.name, gate.operator, gate.value, gate.unit) == (
+        "lora",
+        "gpt4",
+        "<",
+        -2.5,
+        "pt",
+    )
+    assert Gate.parse("bits_per_byte > 0.02bits/byte").unit == "bits/byte"
+    with pytest.raises(InputError):
+        Gate.parse("gpt4 < nan")
