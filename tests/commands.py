@@ -16,6 +16,7 @@ TIMINGS = {
     "seconds",
     "cheaper",
     "train_seconds",
+    "train_device_hours",
     "predict_seconds",
     "tokens_per_second",
     "mfu",

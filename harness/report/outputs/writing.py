@@ -79,7 +79,6 @@ class Outputs:
         deque(rest, maxlen=0)
         for writer in self._writers:
             writer.close()
-        _import_hub_library()
         for candidate in self._results["candidates"]:
             if has_card(candidate):
                 path = card_path(self._partial, self._names[candidate["name"]])
@@ -134,22 +133,6 @@ class Outputs:
         for writer in self._writers:
             with suppress(Exception):  # on a full disk closing fails too; all of it goes anyway
                 writer.abandon()
-
-
-def _import_hub_library() -> None:
-    """The library that writes a card's head reads HF_ENDPOINT on import, and fails where that is no address.
-
-    A card asks nobody; `harness push` looks at the address itself.
-    """
-    told = os.environ.get("HF_ENDPOINT")
-    try:
-        import huggingface_hub.constants
-    except ValueError:
-        del os.environ["HF_ENDPOINT"]
-        try:
-            import huggingface_hub.constants  # noqa: F401
-        finally:
-            os.environ["HF_ENDPOINT"] = told or ""
 
 
 def card_path(folder: Path, name: str) -> Path:
