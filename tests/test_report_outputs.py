@@ -397,7 +397,7 @@ def test_the_head_survives_the_hub_s_own_reader(folder: Path, results: Json) -> 
         name, again = model_index_to_eval_results(card.data.to_dict()["model-index"])
         assert (name, again) == (candidate["name"], found)
         adapter = candidate["method"] in ("lora", "qlora")
-        assert card.data.library_name == ("peft" if adapter else "transformers")
+        assert card.data.to_dict()["library_name"] == ("peft" if adapter else "transformers")
         assert {"sft-harness", "sft", candidate["method"]} <= set(card.data.tags)
         assert card.data.license is None
         assert card.data.base_model is None  # a folder, not the Hub's

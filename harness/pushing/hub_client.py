@@ -68,48 +68,74 @@ def send(
     `tell` gets what is to be said beside that, a line at a time. Raises InputError without a token, HubError
     where the Hub refuses, leaves files out or does not answer in time.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, get_session, get_token
+    from huggingface_hub import HfApi, get_session
+
+    token = _token()
+    _no_registry()
+    get_session().timeout = timeout
+    push = _Push(HfApi(endpoint=endpoint(), token=token), payload, repo, deadline)
+    try:
+        with heard(lambda text: tell(f"warning: {_safe(text, token)}"), "huggingface_hub"):
+            push.create(private=private)
+            if push.made != repo:
+                tell(f"the Hub calls {repo} {push.made}")
+            push.commit(message)
+    except HubError:
+        raise
+    except KeyboardInterrupt:
+        tell(push.stopped())
+        raise
+    except Exception as error:  # httpx, xet and sockets each have a tree of their own
+        raise HubError(_told(error, token)) from None
+    return f"{shown()}/{push.made}"
+
+
+def _token() -> str:
+    from huggingface_hub import get_token
 
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         raise InputError("HF_HUB_OFFLINE is set", fix="unset it to push")
     token = get_token()
     if not token:
         raise InputError("no token for the Hub", fix=f"set HF_TOKEN to one that may write ({_TOKENS})")
-    _no_registry()
-    get_session().timeout = timeout
-    api = HfApi(endpoint=endpoint(), token=token)
-    size = sum(file.size for file in payload.files)
-    made, committing = "", False
+    return str(token)
 
-    def step(call: Callable[[], Any]) -> Any:
-        return within(deadline + size / BYTES_PER_SECOND, call)
 
-    try:
-        with heard(lambda text: tell(f"warning: {_safe(text, token)}"), "huggingface_hub"):
-            added = [CommitOperationAdd(path_in_repo=f.name, path_or_fileobj=f.source) for f in payload.files]
-            created = within(
-                deadline,
-                partial(api.create_repo, repo, repo_type="model", private=private or None, exist_ok=True),
-            )
-            made = str(created.repo_id)
-            check_repo(made)
-            if made != repo:
-                tell(f"the Hub calls {repo} {made}")
-            step(partial(api.preupload_lfs_files, made, added, repo_type="model"))
-            _refuse_ignored(added, made)
-            committing = True
-            step(partial(api.create_commit, made, added, commit_message=message, repo_type="model"))
-            _refuse_ignored(added, made)
-    except HubError:
-        raise
-    except KeyboardInterrupt:
-        there = f"{made} is there and has" if made else f"{repo} has"
-        late = ", unless the Hub makes it yet" if committing else ""
-        tell(f"stopped; {there} no new commit{late}")
-        raise
-    except Exception as error:  # httpx, xet and sockets each have a tree of their own
-        raise HubError(_told(error, token)) from None
-    return f"{shown()}/{made}"
+class _Push:
+    """The steps of an upload, each within its time, and how far they came: `made` is the repository's id."""
+
+    def __init__(self, api: Any, payload: Payload, repo: str, deadline: float) -> None:
+        self._api, self._payload, self._repo, self._deadline = api, payload, repo, deadline
+        self._committing = False
+        self.made = ""
+
+    def create(self, *, private: bool) -> None:
+        """Create the repository unless it is there."""
+        create = partial(
+            self._api.create_repo, self._repo, repo_type="model", private=private or None, exist_ok=True
+        )
+        self.made = str(within(self._deadline, create).repo_id)
+        check_repo(self.made)
+
+    def commit(self, message: str) -> None:
+        """Upload the files and commit them; HubError where the Hub leaves any out."""
+        from huggingface_hub import CommitOperationAdd
+
+        files = self._payload.files
+        added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.source) for file in files]
+        allowed = self._deadline + sum(file.size for file in files) / BYTES_PER_SECOND
+        within(allowed, partial(self._api.preupload_lfs_files, self.made, added, repo_type="model"))
+        _refuse_ignored(added, self.made)
+        self._committing = True
+        commit = partial(self._api.create_commit, self.made, added, commit_message=message, repo_type="model")
+        within(allowed, commit)
+        _refuse_ignored(added, self.made)
+
+    def stopped(self) -> str:
+        """What is there after Ctrl-C."""
+        there = f"{self.made} is there and has" if self.made else f"{self._repo} has"
+        late = ", unless the Hub makes it yet" if self._committing else ""
+        return f"stopped; {there} no new commit{late}"
 
 
 def _no_registry() -> None:
