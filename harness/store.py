@@ -35,6 +35,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Store:
     """Artifacts below one folder, which is made at the first write."""
 
@@ -120,13 +126,13 @@ class Store:
             return digest([[p.relative_to(path).as_posix(), self.content_digest(p)] for p in files])
         status = path.stat()
         if status.st_size < REMEMBERED_BYTES:
-            return _file_digest(path)
+            return file_digest(path)
         return self._remembered_digest(path, f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}")
 
     def _remembered_digest(self, path: Path, stamp: str) -> str:
         known = {**self._remembered(), **self._fresh}
         if stamp not in known:
-            known[stamp] = self._fresh[stamp] = _file_digest(path)
+            known[stamp] = self._fresh[stamp] = file_digest(path)
         return known[stamp]
 
     def _remembered(self) -> dict[str, str]:
@@ -140,8 +146,3 @@ class Store:
                 write_json(self._digests, {**self._remembered(), **self._fresh})
             except OSError as error:
                 raise self._unwritable(error) from error
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -608,7 +608,7 @@ def test_the_terminal_takes_no_orders_from_text(results: dict[str, Any]) -> None
         ('{"schema": 2}', "written by an earlier version of the harness (schema 2, this one reads 4)"),
         ('{"schema": 5}', "written by a later version"),
         ('{"schema": "x"}', "not a results.json of schema 4"),
-        ('{"schema": 4}', "lacks agreement, candidates, data"),
+        ('{"schema": 4}', "it lacks agreement, candidates, charges, data, environment"),
         ('{"schema": 4,\n "suite": {"na', "results.json:2:12: not JSON"),
         (b'{"schema": 4,\n "suite": "\xff"}', "results.json:2: not UTF-8"),
     ],

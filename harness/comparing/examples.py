@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from harness.comparing.runs import Pair, Run
-from harness.errors import InputError
-from harness.judging.rows import quoted
 from harness.protocols import FloatArray
-from harness.report.files import FIX, read_examples
+from harness.report.files import read_examples
 from harness.store import digest
 
 Json = dict[str, Any]
@@ -105,16 +103,10 @@ class Common:
 
 
 def read_rows(run: Run, measured: Collection[str], answering: Collection[str]) -> Rows:
-    """What examples.jsonl says of candidates: all of those `measured`, the answers of those `answering`.
-
-    InputError where an id is there twice.
-    """
+    """What examples.jsonl says of candidates: all of those `measured`, the answers of those `answering`."""
     content: dict[str, bytes] = {}
     answers = {name: Answers() for name in (*measured, *answering)}
     for line in read_examples(run.examples_file):
-        if line["id"] in content:
-            what = f"holds example {quoted(line['id'])} twice"
-            raise InputError(what, where=str(run.examples_file), fix=FIX)
         content[line["id"]] = _digest([line["prompt"], line["reference"]])
         for name, mine in answers.items():
             mine.add(line["answers"].get(name) or {}, run.metrics if name in measured else ())

@@ -7,10 +7,10 @@ from typing import Any
 
 from harness import format as fmt
 from harness.comparing.rows import compared_rows
+from harness.leaderboard.cautions import FEW_EXAMPLES
 from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE
 
 Json = dict[str, Any]
-FEW_EXAMPLES = 30
 
 
 def findings(found: Json) -> list[str]:

@@ -15,13 +15,14 @@ import numpy as np
 
 from harness.comparing import changes
 from harness.comparing.examples import differing_answers
-from harness.comparing.metrics import Sides, why_no_examples, within
+from harness.comparing.metrics import Sides, why_no_examples
 from harness.comparing.runs import Pair, Run
 from harness.judging import panels
 from harness.judging.duels import Duels, lay_out
 from harness.judging.pairs import difference, settle, shared
 from harness.judging.panels import Worths
 from harness.judging.table import UNPARSED_LIMIT
+from harness.leaderboard.findings.judges import why_refused
 from harness.leaderboard.verdict_lines import table
 from harness.leaderboard.win_rates import win_rates
 from harness.records import ALL
@@ -101,7 +102,7 @@ def _why_incomparable(name: str, sides: Sides, lines: Mapping[str, Lines | None]
 
 def _rows(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> list[Json]:
     judge = sides.new.judges[name]
-    refused = {r.side: (r.judges[name]["analysis"] or {}).get("refused") for r in (sides.old, sides.new)}
+    refused = {r.side: why_refused(r.judges[name]) for r in (sides.old, sides.new)}
     found: dict[Pair, Json] = {}
     contests: dict[Pair, Contests] = {}
     pairs = [pair for pair in sides.pairs if {pair.old, pair.new} != {judge["against"]}]
@@ -222,12 +223,13 @@ def _row(row: Json, contest: Contests, refused: Mapping[str, str | None], sides:
         "smallest_effect",
         "more_prompts",
         "withheld",
+        "low",
+        "high",
     )
     return {
         "old": before.value,
         "new": after.value,
         **{key: row[key] for key in keys},
-        **within(row["low"], row["high"], "%"),
         "verdict": verdict if reason is None else NO_DIFFERENCE,
         **({"withheld": "unread"} if reason else {}),
         "unread": reason,

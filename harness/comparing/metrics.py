@@ -219,20 +219,13 @@ def _row(row: Json, measured: Measured) -> Json:
     }
     return {
         **values,
-        **{key: float(row[key]) for key in ("value", "p_value", "p_adjusted")},
-        **within(row["low"], row["high"], measured.info["unit"]),
+        **{key: float(row[key]) for key in ("value", "p_value", "p_adjusted", "low", "high")},
         **{key: row[key] for key in ("n", "smallest_effect", "more_prompts")},
         "unscored": len(mask) - row["n"],
         "verdict": {"a": "better", "b": "worse"}.get(row["verdict"], NO_DIFFERENCE),
         "withheld": None,
         "seeds": {"old": len(measured.seeds[row["b"]]), "new": len(measured.seeds[row["a"]])},
     }
-
-
-def within(low: float, high: float, unit: str) -> Json:
-    """{low, high}: of a difference of shares within ±1, which an interval over few seeds knows nothing of."""
-    least, most = (-1.0, 1.0) if unit == "%" else (-math.inf, math.inf)
-    return {"low": float(np.clip(low, least, most)), "high": float(np.clip(high, least, most))}
 
 
 def _changed(figure: Json, evaluator: Any, pair: Pair, sides: Sides) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from harness.judging.rows import quoted
 from harness.report.files import EXAMPLES, RESULTS, VERDICTS, read_results
 from harness.report.text import ellipsis
 from harness.report.verdict_checks import members_first
+from harness.store import file_digest
 from harness.validation import suggestion
 from harness.whole_files import reason
 
@@ -37,7 +37,7 @@ class Run:
     @cached_property
     def sha256(self) -> str:
         """The digest of results.json as sha256sum prints it."""
-        return hashlib.sha256(self.results_file.read_bytes()).hexdigest()
+        return file_digest(self.results_file)
 
     @property
     def verdicts_file(self) -> Path:

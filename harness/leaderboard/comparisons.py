@@ -1,9 +1,8 @@
-"""One metric over all candidates: scores, every two of them compared, and what ranks that leaves possible.
+"""One metric over all candidates: scores, and every two of them compared.
 
 Candidates are compared on the examples that both have; those that either lacks are counted, not guessed.
 A metric per token measures candidates of different tokenizers on different scales: it compares only those
-whose tokenizers are not known to differ, and ranks only those that it may compare with base. Where a
-candidate was trained with several seeds, intervals and tests are over seeds and prompts, else over prompts.
+whose tokenizers are not known to differ. Where a candidate was trained with several seeds, intervals and tests are over seeds and prompts, else over prompts.
 """
 
 from __future__ import annotations

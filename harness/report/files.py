@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -20,6 +19,7 @@ from harness.report.page import page
 from harness.report.shapes import example_fault, results_fault
 from harness.report.tables import leaderboard_csv, leaderboard_markdown
 from harness.report.text import ellipsis, one_line, visible
+from harness.store import file_digest
 from harness.whole_files import telling
 
 FIX = "run the suite again"
@@ -30,14 +30,7 @@ FILES = (VERDICTS, EXAMPLES, RESULTS)
 there."""
 _DIGITS = 19
 """Of a whole number that is too long for 64 bits, perhaps with its sign."""
-_RESULTS_KEYS = frozenset(
-    (
-        *("suite", "data", "metrics", "judges", "candidates", "pairs", "agreement", "neighbours"),
-        *("findings", "environment", "warnings"),
-    )
-)
 _LINES = {EXAMPLES: "an example of a report", VERDICTS: "a verdict of this report"}
-_EXAMPLE_KEYS = frozenset(("id", "prompt", "reference", "answers", "verdicts"))
 
 
 def write_report(folder: Path, source: Path | None = None) -> Path:
@@ -86,9 +79,6 @@ def read_results(path: Path) -> Any:
         raise InputError(what, where=str(path), fix=FIX)
     if type(schema) is not int:
         raise InputError(f"not a results.json of schema {RESULTS_SCHEMA}", where=str(path), fix=FIX)
-    missing = sorted(_RESULTS_KEYS - results.keys())
-    if missing:
-        raise InputError(f"lacks {', '.join(missing)}", where=str(path), fix=FIX)
     if fault := results_fault(results):
         raise InputError(f"not a {RESULTS} of schema {RESULTS_SCHEMA}: {fault}", where=str(path), fix=FIX)
     for kind in ("candidates", "metrics", "judges"):
@@ -108,8 +98,6 @@ def read_examples(path: Path, results: Any = None, *, rewritten: bool = False) -
         return
     seen: set[str] = set()
     for where, example in read_objects(path):
-        if not example.keys() >= _EXAMPLE_KEYS:
-            raise InputError(f"not {_LINES[path.name]}", where=where, fix=FIX)
         if fault := example_fault(example):
             raise InputError(f"not {_LINES[path.name]}: {fault}", where=where, fix=FIX)
         if example["id"] in seen:
@@ -117,17 +105,11 @@ def read_examples(path: Path, results: Any = None, *, rewritten: bool = False) -
         seen.add(example["id"])
         yield example
     told = None if results is None else results.get("examples")
-    if told and (len(seen) != told["n"] or not (rewritten or sha256(path) == told["sha256"])):
+    if told and (len(seen) != told["n"] or not (rewritten or file_digest(path) == told["sha256"])):
         what = f"is not the file that {RESULTS} was written with"
         raise InputError(
             what, where=str(path), fix="put the files of one run together, or run the suite again"
         )
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, Any]]:

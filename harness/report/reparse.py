@@ -26,11 +26,11 @@ from harness.report.files import (
     VERDICTS,
     read_examples,
     read_results,
-    sha256,
     write_report,
 )
 from harness.report.named_plugins import made
 from harness.report.verdict_checks import members_first, read_lines
+from harness.store import file_digest
 from harness.whole_files import telling
 
 Json = dict[str, Any]
@@ -76,7 +76,7 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
         made = Path(elsewhere)
         write_jsonl(made / VERDICTS, (line for mine in lines.values() for line in mine))
         write_jsonl(made / EXAMPLES, examples)
-        told_of = {"n": len(examples), "sha256": sha256(made / EXAMPLES)}
+        told_of = {"n": len(examples), "sha256": file_digest(made / EXAMPLES)}
         write_json(made / RESULTS, {**board, "examples": told_of})
         write_report(folder, made)
     return told

@@ -8,7 +8,7 @@ writer's promise (tests/test_results_schema.py); what is shown does not hang on 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,68 +61,123 @@ EXAMPLE = _record(
 )
 """A line of examples.jsonl."""
 
-_MAY_LACK = (".data", ".suite", ".costs")
+_MAY_LACK = ("data", "suite", "costs")
 """What these lack is shown as missing."""
-_KINDS: dict[str, Any] = {
-    "object": lambda value: isinstance(value, dict),
-    "array": lambda value: isinstance(value, list),
-    "string": lambda value: isinstance(value, str),
-    "boolean": lambda value: isinstance(value, bool),
-    "null": lambda value: value is None,
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    # What is not finite is written as null, wherever a figure stands.
+    "number": (int, float, type(None)),
+    "integer": (int, type(None)),
 }
+"""What JSON is read as."""
+Fault = tuple[str, str]
+"""A place below the value, `.key[3]`, and what is wrong there."""
+Check = Callable[[Any], Fault | None]
 
 
 def results_fault(results: Any) -> str:
     """The first place of a results.json that is not as its schema says; empty where there is none."""
-    schema = _results_schema()
-    return _fault(results, schema, schema["$defs"], "")
+    return _told(_results_check()(results))
 
 
 def example_fault(example: Any) -> str:
     """As `results_fault`, of a line of examples.jsonl."""
-    return _fault(example, EXAMPLE, {}, "")
+    return _told(_example_check()(example))
+
+
+def _told(fault: Fault | None) -> str:
+    if fault is None:
+        return ""
+    place, what = fault
+    return f"{ellipsis(one_line(place.removeprefix('.')), 120) or 'it'} {what}"
 
 
 @cache
-def _results_schema() -> Any:
-    return json.loads(Path(__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+def _results_check() -> Check:
+    schema = json.loads(Path(__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+    return _Compiler(schema["$defs"]).check(schema)
 
 
-def _fault(value: Any, schema: Schema, kinds: Schema, place: str) -> str:
-    if "$ref" in schema:
-        return _fault(value, kinds[schema["$ref"].rpartition("/")[2]], kinds, place)
-    if "anyOf" in schema:
-        faults = [_fault(value, each, kinds, place) for each in schema["anyOf"]]
+@cache
+def _example_check() -> Check:
+    return _Compiler({}).check(EXAMPLE)
+
+
+class _Compiler:
+    """Makes functions of schemas, once: there may be a hundred thousand examples to hold against one."""
+
+    def __init__(self, definitions: Mapping[str, Schema]) -> None:
+        self._definitions = definitions
+
+    def check(self, schema: Schema, *, whole: bool = True) -> Check:
+        """What tells the first fault of a value; an object that need not be `whole` may lack any key."""
+        if "$ref" in schema:
+            return self.check(self._definitions[schema["$ref"].rpartition("/")[2]], whole=whole)
+        if "anyOf" in schema:
+            return _any_of([self.check(each, whole=whole) for each in schema["anyOf"]])
+        wanted = schema.get("type", ())
+        allowed = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        types = frozenset(each for kind in allowed for each in _TYPES[kind])
+        inside: dict[type, Check] = {list: self._items(schema), dict: self._members(schema, whole=whole)}
+
+        def check(value: Any) -> Fault | None:
+            if types and type(value) not in types:
+                return "", f"is not {' or '.join(allowed)}"
+            look = inside.get(type(value))
+            return None if look is None else look(value)
+
+        return check
+
+    def _items(self, schema: Schema) -> Check:
+        fewest = schema.get("minItems", 0)
+        check = self.check(schema["items"]) if "items" in schema else _anything
+
+        def items(value: Any) -> Fault | None:
+            if len(value) < fewest:
+                return "", f"has {len(value)} members"
+            for number, one in enumerate(value):
+                if fault := check(one):
+                    return f"[{number}]{fault[0]}", fault[1]
+            return None
+
+        return items
+
+    def _members(self, schema: Schema, *, whole: bool) -> Check:
+        required = frozenset(schema.get("required", ()) if whole else ())
+        known = {
+            key: self.check(member, whole=key not in _MAY_LACK)
+            for key, member in schema.get("properties", {}).items()
+        }
+        more = schema.get("additionalProperties")
+        others = self.check(more) if isinstance(more, Mapping) else _anything
+
+        def members(value: Any) -> Fault | None:
+            if not required <= value.keys():
+                return "", f"lacks {', '.join(sorted(required - value.keys()))}"
+            for key, one in value.items():
+                if fault := known.get(key, others)(one):
+                    return f".{key}{fault[0]}", fault[1]
+            return None
+
+        return members
+
+
+def _anything(_: Any) -> Fault | None:
+    return None
+
+
+def _any_of(checks: Sequence[Check]) -> Check:
+    def any_of(value: Any) -> Fault | None:
+        faults = []
+        for check in checks:
+            if (fault := check(value)) is None:
+                return None
+            faults.append(fault)
         # Where none fits, what the deepest says: it is of the kind that was meant.
-        return "" if "" in faults else max(faults, key=len)
-    wanted = schema.get("type", ())
-    allowed = (wanted,) if isinstance(wanted, str) else wanted
-    if value is None and not {"number", "integer"}.isdisjoint(allowed):
-        return ""  # what is not finite is written so, wherever a figure stands
-    if allowed and not any(_KINDS[kind](value) for kind in allowed):
-        return f"{_shown(place)} is not {' or '.join(allowed)}"
-    if isinstance(value, list):
-        if len(value) < schema.get("minItems", 0):
-            return f"{_shown(place)} has {len(value)} members"
-        member = schema.get("items")
-        found = (_fault(one, member, kinds, f"{place}[{n}]") for n, one in enumerate(value)) if member else ()
-        return next(filter(None, found), "")
-    return _object_fault(value, schema, kinds, place) if isinstance(value, dict) else ""
+        return max(faults, key=lambda fault: len("".join(fault)))
 
-
-def _object_fault(value: dict[str, Any], schema: Schema, kinds: Schema, place: str) -> str:
-    for key in () if place.endswith(_MAY_LACK) else schema.get("required", ()):
-        if key not in value:
-            return f"{_shown(place)} lacks {key}"
-    known, others = schema.get("properties", {}), schema.get("additionalProperties")
-    for key, one in value.items():
-        member = known.get(key, others)
-        if isinstance(member, Mapping) and (fault := _fault(one, member, kinds, f"{place}.{key}")):
-            return fault
-    return ""
-
-
-def _shown(place: str) -> str:
-    return ellipsis(one_line(place.removeprefix(".")), 120) or "it"
+    return any_of

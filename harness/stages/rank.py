@@ -5,7 +5,6 @@ Nothing here needs a model or a judge. The same artifacts give the same board, b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from harness.records import RESULTS_SCHEMA, Example
 from harness.stats.multiplicity import ALPHA
 from harness.stats.paired import FLIPS
 from harness.stats.resampling import DRAWS
+from harness.store import file_digest
 
 VERSION = 10
 
@@ -59,8 +59,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     write_jsonl(out / "verdicts.jsonl", (line for judge in lines.values() for line in judge))
     shown = {judge["name"]: by_example(lines[judge["name"]], judge["against"]) for judge in params["judges"]}
     write_jsonl(out / "examples.jsonl", example_lines(examples, answered, scores, shown))
-    with (out / "examples.jsonl").open("rb") as file:
-        told = {"n": len(examples), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    told = {"n": len(examples), "sha256": file_digest(out / "examples.jsonl")}
     write_json(out / "results.json", {**board, "examples": told, "environment": environment()})
     progress(total, total)
 

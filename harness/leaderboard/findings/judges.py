@@ -61,7 +61,7 @@ def _believed(judge: Json, rates: Mapping[str, Json], results: Json) -> Iterator
 
 
 def why_refused(judge: Json) -> str | None:
-    """Why nothing is concluded from a judge's verdicts; None where it is."""
+    """Why nothing is concluded from a judge's verdicts; None where something may be."""
     return judge["analysis"]["refused"] if judge["analysis"] else None
 
 

@@ -12,7 +12,6 @@ stranger's: no link in it is followed.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from harness.report.outputs.lm_eval import LmEvalSamples
 from harness.report.outputs.model_card import has_card, model_card
 from harness.report.outputs.names import folder_names
 from harness.report.outputs.parquet import ParquetExamples
+from harness.store import file_digest
 from harness.whole_files import remove_folder, write_text_whole
 
 Json = Mapping[str, Any]
@@ -102,7 +102,7 @@ class Outputs:
         """
         paths = {p.relative_to(self._partial).as_posix(): p for p in self._partial.rglob("*") if p.is_file()}
         made = {name: paths[name] for name in sorted(paths.keys() - set(self._last))}
-        digests = {name: _digest(path) for name, path in made.items()}
+        digests = {name: file_digest(path) for name, path in made.items()}
         with _locked(self._folder):
             known = _known(self._folder)
             for name in made:
@@ -127,7 +127,7 @@ class Outputs:
     def _is_edited(self, name: str, known: Iterable[str], new: str) -> bool:
         """Whether a card lies there that no render wrote."""
         path = self._folder / name
-        return name.startswith(f"{CARDS}/") and path.is_file() and _digest(path) not in {*known, new}
+        return name.startswith(f"{CARDS}/") and path.is_file() and file_digest(path) not in {*known, new}
 
     def _let_go(self) -> None:
         for writer in self._writers:
@@ -221,15 +221,10 @@ def _remove(folder: Path, stale: Mapping[str, tuple[str, ...]]) -> None:
     for name, digests in stale.items():
         path = folder / name
         ours = any(path.resolve().is_relative_to(folder.resolve() / room) for room in _ROOMS)
-        if not ours or path.is_symlink() or not path.is_file() or _digest(path) not in digests:
+        if not ours or path.is_symlink() or not path.is_file() or file_digest(path) not in digests:
             continue
         path.unlink()
         for parent in path.parents:
             if parent == folder or any(parent.iterdir()):
                 break
             parent.rmdir()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
