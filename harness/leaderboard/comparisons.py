@@ -2,7 +2,8 @@
 
 Candidates are compared on the examples that both have; those that either lacks are counted, not guessed.
 A metric per token measures candidates of different tokenizers on different scales: it compares only those
-whose tokenizers are not known to differ. Where a candidate was trained with several seeds, intervals and tests are over seeds and prompts, else over prompts.
+whose tokenizers are not known to differ. Where a candidate was trained with several seeds, intervals and
+tests are over seeds and prompts, else over prompts.
 """
 
 from __future__ import annotations
