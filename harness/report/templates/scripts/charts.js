@@ -1,9 +1,21 @@
 // Quality against cost, drawn anew for a price per hour of a device that the reader types. The chart as it came
-// carries what is needed; scale, ticks, front and labels are those of harness/report/charts, money.py and labels.py.
+// carries what is needed; scale, ticks, front and labels are made as harness/report/charts makes them.
 (() => {
   const pricing = document.getElementById("pricing");
   if (!pricing) return;
-  const MOST = 100000;
+  const HIGHEST_PRICE = 100000;
+  // Labels, as in charts/labels.py and by its names.
+  const LINE = 13;
+  const [ASCENT, GAP, RADIUS] = [10, 10, 6];
+  const [CROSSES, COVERS] = [20, 60];
+  // The scale, as in charts/money.py (`cost_scale`) and charts/common.py (`is_wide`).
+  const WIDE_TIMES = 20;
+  const [MARGIN_TIMES, HEADROOM_TIMES] = [1.4, 1.12];
+  // Ticks, as in charts/money.py (`money_ticks`) and svg.py (`_ticks`).
+  const MOST_TICKS = 8;
+  const WANTED_TICKS = 5;
+  const ALMOST = 0.999;
+  const ROUNDING = 1e-9;
   const input = document.getElementById("price");
   const told = document.getElementById("price-told");
   const figure = pricing.closest("figure");
@@ -19,7 +31,7 @@
   // What was typed, or the start of a link, as a price; undefined where it is none.
   function priceOf(text) {
     const price = /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
-    return price > 0 && price <= MOST ? price : undefined;
+    return price > 0 && price <= HIGHEST_PRICE ? price : undefined;
   }
 
   function show(text) {
@@ -28,7 +40,7 @@
     if (wrong) {
       input.setAttribute("aria-invalid", "true");
       told.textContent = `“${text.slice(0, 30)}” is no price: a number above 0, at most `
-        + `${MOST.toLocaleString("en")}, as 2.50. The chart stays as it was.`;
+        + `${HIGHEST_PRICE.toLocaleString("en")}, as 2.50. The chart stays as it was.`;
       return false;
     }
     for (const [name, original] of came) figure.querySelector(name).replaceWith(original.cloneNode(true));
@@ -49,15 +61,17 @@
     if (!drawn.length) return;
     const x = costScale(drawn.map((point) => point.cost));
     for (const point of points) {
-      if (point.cost === null) point.mark.setAttribute("display", "none");
-      else point.mark.removeAttribute("display");
-      if (point.cost === null) continue;
+      if (point.cost === null) {
+        point.mark.setAttribute("display", "none");
+        continue;
+      }
+      point.mark.removeAttribute("display");
       point.x = x(point.cost);
       point.mark.setAttribute("transform", `translate(${coordinate(point.x)} 0)`);
     }
     const front = frontOf(drawn);
-    const steps = front.map((point) => `${coordinate(point.x)} ${coordinate(point.y)}`).join("L");
-    part("front").setAttribute("d", `M${steps}`);
+    const corners = front.map((point) => `${coordinate(point.x)} ${coordinate(point.y)}`).join("L");
+    part("front").setAttribute("d", `M${corners}`);
     part("ticks").replaceChildren(...ticksOf(x).flatMap(([value, text]) => tick(x(value), text)));
     part("title").firstElementChild.textContent = "US dollars" + (x.logarithmic ? ", logarithmic" : "");
     part("labels").replaceChildren(...labels(drawn));
@@ -100,9 +114,10 @@
 
   function costScale(costs) {
     const [low, high] = [Math.min(...costs), Math.max(...costs)];
-    const wide = low > 0 && high > 20 * low;
-    const ceiling = high * 1.12 || 1;
-    const ends = wide ? [low / 1.4, high * 1.4] : [low < ceiling / 2 ? 0 : low - (ceiling - low) / 4, ceiling];
+    const wide = low > 0 && high > WIDE_TIMES * low;
+    const ceiling = high * HEADROOM_TIMES || 1;
+    // From 0, unless that would leave most of the plot empty.
+    const ends = wide ? [low / MARGIN_TIMES, high * MARGIN_TIMES] : [low < ceiling / 2 ? 0 : low - (ceiling - low) / 4, ceiling];
     const of = wide ? Math.log : (value) => value;
     const [first, last] = ends.map(of);
     const part = (value) => (last > first ? (of(value) - first) / (last - first) : 0.5);
@@ -119,21 +134,26 @@
     for (let exponent = Math.floor(Math.log10(low)); exponent <= Math.ceil(Math.log10(high)); exponent += 1) {
       found.push(...[1, 3].map((factor) => factor * 10 ** exponent).filter((value) => low <= value && value <= high));
     }
-    while (found.length > 8) found = found.filter((_, index) => index % 2 === 0);
-    return found.map((value) => [value, sum(value, Math.max(0, -Math.floor(Math.log10(value) + 1e-9)))]);
+    while (found.length > MOST_TICKS) found = found.filter((_, index) => index % 2 === 0);
+    return found.map((value) => [value, sum(value, decimalsOf(value))]);
   }
 
   function steps({ low, high }) {
-    const rough = (high - low) / 5;
+    const rough = (high - low) / WANTED_TICKS;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((factor) => power * factor).find((size) => size >= rough * 0.999);
-    const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const step = [1, 2, 5, 10].map((factor) => power * factor).find((size) => size >= rough * ALMOST);
+    const places = decimalsOf(step);
     const found = [];
-    const first = Math.ceil(low / step - 1e-9) + 0; // never the other zero, which has a sign
-    for (let i = first; i <= Math.floor(high / step + 1e-9); i += 1) {
-      found.push([i * step, sum(i * step, places === 1 ? 2 : places)]);
+    const first = Math.ceil(low / step - ROUNDING) + 0; // never the other zero, which has a sign
+    for (let i = first; i <= Math.floor(high / step + ROUNDING); i += 1) {
+      found.push([i * step, sum(i * step, places === 1 ? 2 : places)]); // half a dollar is 50 cents
     }
     return found;
+  }
+
+  // How many decimals show a number's first digit.
+  function decimalsOf(value) {
+    return Math.max(0, -Math.floor(Math.log10(value) + ROUNDING));
   }
 
   function dollars(value) {
@@ -165,30 +185,30 @@
 
   function wanted({ x, y, width }) {
     const beside = y + 4;
-    const grid = Array.from({ length: Math.floor((bottom - top) / 13) }, (_, row) => top + 10 + 13 * row);
+    const grid = Array.from({ length: Math.floor((bottom - top) / LINE) }, (_, row) => top + ASCENT + LINE * row);
     grid.sort((a, b) => Math.abs(a - beside) - Math.abs(b - beside));
     return [beside, ...grid].flatMap((line) => {
-      const led = Math.abs(line - beside) > 6.5;
+      const led = Math.abs(line - beside) > LINE / 2;
       return [
-        ...(x + 10 + width <= right ? [{ start: x + 10, end: x + 10 + width, line, toRight: true, led }] : []),
-        ...(x - 10 - width >= left ? [{ start: x - 10 - width, end: x - 10, line, toRight: false, led }] : []),
+        ...(x + GAP + width <= right ? [{ start: x + GAP, end: x + GAP + width, line, toRight: true, led }] : []),
+        ...(x - GAP - width >= left ? [{ start: x - GAP - width, end: x - GAP, line, toRight: false, led }] : []),
       ];
     });
   }
 
   function overlap(one, other) {
-    return Math.abs(one.line - other.line) < 13 && one.start < other.end && other.start < one.end;
+    return Math.abs(one.line - other.line) < LINE && one.start < other.end && other.start < one.end;
   }
 
   // How far off, and what it would cover.
   function badnessOf(place, mine, points) {
-    const marks = points.filter((p) => covers(place, p.x, 6, p.y - 6, p.y + 6)).length;
+    const marks = points.filter((p) => covers(place, p.x, RADIUS, p.y - RADIUS, p.y + RADIUS)).length;
     const intervals = points.filter((p) => covers(place, p.x, 1, ...p.ends)).length;
-    return Math.abs(place.line - mine.y - 4) + 60 * marks + 20 * intervals;
+    return Math.abs(place.line - mine.y - 4) + COVERS * marks + CROSSES * intervals;
   }
 
   function covers({ start, end, line }, x, aside, from, to) {
-    return start < x + aside && x - aside < end && line - 10 < to && from < line + 3;
+    return start < x + aside && x - aside < end && line - ASCENT < to && from < line - ASCENT + LINE;
   }
 
   function label({ x, y, label: name, place }) {
@@ -264,15 +284,17 @@
     view.set({ price: price === initial ? null : price }, "charts");
   }
 
-  // Whoever has typed "0." has not finished.
-  input.addEventListener("input", () => /^0*\.?0*$/.test(input.value.trim()) && input.value.trim() || typed());
+  input.addEventListener("input", () => {
+    const isBegun = /^(0+\.?0*|\.0*)$/.test(input.value.trim()); // whoever has typed "0." has not finished
+    if (!isBegun) typed();
+  });
   input.addEventListener("change", typed);
 
   function follow() {
     const linked = view.get("price");
     const isPrice = linked === "" || priceOf(linked) !== undefined;
     show(isPrice ? linked : "");
-    input.value = isPrice && linked || initial;
+    input.value = (isPrice && linked) || initial;
     if (!isPrice) show(linked);
   }
 

@@ -115,7 +115,7 @@ const corpus = (() => {
   }
 
   return {
-    REFERENCE, answered, alike, asked, comparable, data, filters, flipped, has, lead, matches, name, orders, score, state, text, texts,
-    sampled: lines.length < data.total,
+    REFERENCE, answered, asked, comparable, data, filters, flipped, has, lead, matches, name, orders, score, state,
+    text, texts, sampled: lines.length < data.total,
   };
 })();

@@ -104,5 +104,5 @@ const wordDiff = (() => {
     return kept;
   }
 
-  return { compare, split };
+  return { compare };
 })();
