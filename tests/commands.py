@@ -67,6 +67,14 @@ def write_suite(folder: Path, model: Path, rows: list[dict[str, str]], text: str
     return path
 
 
+def counting(rows: int) -> list[dict[str, str]]:
+    """Data of a suite: so many instructions to count on, and how it goes on."""
+    return [
+        {"instruction": f"Count from {n} on, three numbers.", "input": "", "output": f"{n} {n + 1} {n + 2}"}
+        for n in range(1, rows + 1)
+    ]
+
+
 def results(folder: Path, name: str = "trial") -> dict[str, Any]:
     """results.json of the suite called `name`, run in `folder`."""
     loaded: dict[str, Any] = json.loads(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import harness, write_suite
+from commands import counting, harness, write_suite
 from compared_runs import row, rows
 
 from harness.stats.multiplicity import NO_DIFFERENCE
@@ -31,11 +31,7 @@ candidates:
 def reports(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Path:
     """A folder in which one suite was run with seed 0 and with seed 1."""
     folder = tmp_path_factory.mktemp("runs")
-    rows = [
-        {"instruction": f"Count from {n} on.", "input": "", "output": f"{n} {n + 1} {n + 2}"}
-        for n in range(1, 91)
-    ]
-    write_suite(folder, tiny_llama, rows, SUITE)
+    write_suite(folder, tiny_llama, counting(90), SUITE)
     for seed in (0, 1):
         seeds = ("--set", f"seeds=[{seed}]", "--reports", str(seed))
         said = harness("run", "suite.yaml", *seeds, folder=folder)

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from commands import harness, results, write_suite
+from commands import counting, harness, results, write_suite
 from scripted_chat import Answer, Asked, scripted_chat, verdict
 
 from harness.ledger import Ledger
@@ -44,10 +44,7 @@ candidates:
   long: {{backend: {{outputs: {{path: ./long.json}}}}}}
   short: {{backend: {{outputs: {{path: ./short.json}}}}}}
 """
-ROWS = [
-    {"instruction": f"Count from {n} on, three numbers.", "input": "", "output": f"{n} {n + 1} {n + 2}"}
-    for n in range(1, 31)
-]
+ROWS = counting(30)
 
 
 @dataclass

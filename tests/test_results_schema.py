@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import harness, results, write_suite
+from commands import counting, harness, results, write_suite
 from jsonschema import Draft202012Validator
 from report_inputs import TUNED, make_report_input
 from scripted_chat import Answer, Asked, calls, scripted_chat, verdict
@@ -243,10 +243,7 @@ def prefers_the_first_and_grades_by_length(asked: Asked) -> Answer:
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Path:
     """A real run: a grid, seeds, a training that fails, answers from a file, what asks a server."""
     folder = tmp_path_factory.mktemp("run")
-    rows = [
-        {"instruction": f"Count from {n} on, three numbers.", "input": "", "output": f"{n} {n + 1} {n + 2}"}
-        for n in range(1, 31)
-    ]
+    rows = counting(30)
     (folder / "asked.txt").write_text(PROMPT)
     (folder / "criteria.txt").write_text("It counts.")
     (folder / "written.json").write_text(json.dumps(rows[:24]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import artifacts, harness, results, start, untimed, write_suite
+from commands import artifacts, counting, harness, results, start, untimed, write_suite
 
 SUITE = """\
 name: trial
@@ -47,10 +47,7 @@ class Slow:
 
 @pytest.fixture(scope="module")
 def rows_of_module() -> list[dict[str, str]]:
-    return [
-        {"instruction": f"Count from {n} on, three numbers.", "input": "", "output": f"{n} {n + 1} {n + 2}"}
-        for n in range(1, 31)
-    ]
+    return counting(30)
 
 
 @pytest.fixture(scope="module")
