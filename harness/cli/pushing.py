@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.shared import ending_at_once, speaks_plainly
+from harness.cli.shared import STORE_OPTION, ending_at_once, speaks_plainly
 
 
 @click.command()
@@ -19,15 +19,7 @@ from harness.cli.shared import ending_at_once, speaks_plainly
     type=click.Path(path_type=Path),
     help="The report; default: the only one below reports/ that has the candidate.",
 )
-@click.option(
-    "--store",
-    "store_folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".harness"),
-    show_default=True,
-    envvar="HARNESS_STORE",
-    help="What the run had as --store: the folder that holds store/.",
-)
+@STORE_OPTION
 @click.option("--seed", type=int, help="Whose weights and card, of several seeds; default: the first.")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--dry-run", is_flag=True, help="List what would be sent and send nothing.")

@@ -31,6 +31,21 @@ _REFUSALS = frozenset(
     )
 )
 """What a file system says of files and places that the user named."""
+STORE_OPTION = click.option(
+    "--store",
+    "store_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".harness"),
+    show_default=True,
+    envvar="HARNESS_STORE",
+    help="The folder that holds store/, where artifacts are kept between runs.",
+)
+JSON_OPTION = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print results.json as one object, with the path of the page; all else goes to standard error.",
+)
 
 
 def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
@@ -79,15 +94,7 @@ def ending_at_once() -> Iterator[None]:
 def suite_options(command: Callable[..., None]) -> Callable[..., None]:
     """What every command that reads a suite takes."""
     for decorate in (
-        click.option(
-            "--store",
-            "store_folder",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=Path(".harness"),
-            show_default=True,
-            envvar="HARNESS_STORE",
-            help="Where artifacts are kept between runs.",
-        ),
+        STORE_OPTION,
         click.option(
             "--set",
             "overrides",
@@ -161,11 +168,3 @@ def print_board(folder: Path, *, as_json: bool = False) -> None:
     if as_json:
         # ASCII, so that no encoding of the terminal can change it.
         click.echo(json.dumps({**results, "page": page}, indent=2))
-
-
-JSON_OPTION = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print results.json as one object, with the path of the page; all else goes to standard error.",
-)

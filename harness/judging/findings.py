@@ -12,7 +12,7 @@ from typing import Any
 from harness import format as fmt
 from harness.judging.leading import is_read, neighbours, opponent_of, rated, reservations, standing
 from harness.judging.table import UNPARSED_LIMIT
-from harness.stats.multiplicity import ALPHA
+from harness.stats.multiplicity import is_shown
 from harness.stats.pairwise import RULES
 from harness.stats.rates import EVEN
 
@@ -55,9 +55,9 @@ def remarks(judge: str, analysis: Json, *, length: bool = True) -> Iterator[str]
     yield from _rules(judge, analysis)
     yield from _left_out(analysis)
     yield from _contradictions(judge, analysis)
-    if _shown(analysis["swaps"]["position_p_value"]):
+    if is_shown(analysis["swaps"]["position_p_value"]):
         yield from _position(judge, analysis)
-    if length and analysis["length"] and _shown(analysis["length"]["p_value"]):
+    if length and analysis["length"] and is_shown(analysis["length"]["p_value"]):
         yield from _length(judge, analysis)
     if controls["identical"]["to_first"] + controls["identical"]["to_second"]:
         yield from _identical(judge, analysis)
@@ -95,10 +95,6 @@ def _settled(analysis: Json) -> Iterator[str]:
     pairs, total = (fmt.count(analysis["identical"][key]) for key in ("pairs", "of"))
     if analysis["identical"]["pairs"]:
         yield f"{pairs} of {total} pairs were identical answers: a tie, nobody asked."
-
-
-def _shown(p_value: float | None) -> bool:
-    return p_value is not None and p_value < ALPHA
 
 
 def _rules(judge: str, analysis: Json) -> Iterator[str]:
@@ -169,7 +165,7 @@ def _once(analysis: Json) -> str:
 def _position(judge: str, analysis: Json) -> Iterator[str]:
     swaps = analysis["swaps"]
     if swaps["consistency"] is not None:
-        moved = _shown(swaps["position_p_value"])
+        moved = is_shown(swaps["position_p_value"])
         yield (
             (f"The place of an answer moves {judge}: " if moved else f"No place is shown to move {judge}: ")
             + f"of {fmt.count(swaps['pairs'])} pairs {fmt.share(swaps['flips_to_first'])} flip to whatever "
@@ -234,7 +230,7 @@ def _length(judge: str, analysis: Json) -> Iterator[str]:
     length = analysis["length"]
     if not length:
         return
-    shown = _shown(length["p_value"])
+    shown = is_shown(length["p_value"])
     way = "longer" if length["longer_wins"] > EVEN else "shorter"
     span = fmt.with_interval({**length, "value": length["longer_wins"]}, "%")
     likes = f"{judge} prefers the {way} answer" if shown else f"{judge} is not shown to heed length"

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.report.text import visible
 
@@ -30,6 +30,12 @@ def environment(folder: Path) -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # markup is left alone
     )
+
+
+def page(folder: Path, template: str, styles: Sequence[str], scripts: Sequence[str], /, **shown: Any) -> str:
+    """What a template of `folder` makes of what is `shown`, with the style and the script of these files."""
+    made = environment(folder).get_template(template)
+    return made.render(**assets(folder, styles, scripts), **shown) + "\n"
 
 
 def assets(folder: Path, styles: Sequence[str], scripts: Sequence[str]) -> dict[str, str]:

@@ -36,39 +36,40 @@ def page(results: Json, board: Board, examples: Examples) -> str:
     """The whole page as HTML."""
     from markupsafe import Markup
 
-    environment = document.environment(_TEMPLATES)
-    environment.globals |= {"colour": charts.colour, "fmt": fmt, "row_warnings": row_warnings}
-    return (
-        environment.get_template("page.html.jinja").render(
-            **document.assets(_TEMPLATES, _STYLES, _SCRIPTS),
-            data=Markup(examples.json),  # noqa: S704 - escaped by script_json
-            texts=Markup(examples.texts),  # noqa: S704 - escaped by script_json
-            results=results,
-            board=board,
-            examples=examples,
-            whiskers=whiskers(board),
-            glance=glance.at_a_glance(results),
-            charts=charts.all_charts(results, board),
-            judges_overview=judges.overview(results),
-            judge_tables=judges.judge_tables(results),
-            agreement=agreement.agreement_table(results),
-            training=training.training_rows(results),
-            samples=training.sampled_answers(results),
-            costs=costs.cost_rows(results),
-            charged=costs.charged(results),
-            has_price=has_price(results),
-            searches=search.searches(results),
-            scores=scores.full_scores(results),
-            neighbours=scores.neighbours(results),
-            sources=provenance.data_sources(results["data"]),
-            data_facts=provenance.data_facts(results["data"]),
-            overlaps=provenance.overlap_pairs(results["data"]),
-            recipes=provenance.recipes(results),
-            environment=provenance.environment_facts(results["environment"]),
-            packages=provenance.packages(results["environment"]),
-            seeds=provenance.seeds(results),
-            prompts=provenance.prompts(results),
-            methods=methods.methods(results),
-        )
-        + "\n"
+    return document.page(
+        _TEMPLATES,
+        "page.html.jinja",
+        _STYLES,
+        _SCRIPTS,
+        colour=charts.colour,
+        fmt=fmt,
+        row_warnings=row_warnings,
+        data=Markup(examples.json),  # noqa: S704 - escaped by script_json
+        texts=Markup(examples.texts),  # noqa: S704 - escaped by script_json
+        results=results,
+        board=board,
+        examples=examples,
+        whiskers=whiskers(board),
+        glance=glance.at_a_glance(results),
+        charts=charts.all_charts(results, board),
+        judges_overview=judges.overview(results),
+        judge_tables=judges.judge_tables(results),
+        agreement=agreement.agreement_table(results),
+        training=training.training_rows(results),
+        samples=training.sampled_answers(results),
+        costs=costs.cost_rows(results),
+        charged=costs.charged(results),
+        has_price=has_price(results),
+        searches=search.searches(results),
+        scores=scores.full_scores(results),
+        neighbours=scores.neighbours(results),
+        sources=provenance.data_sources(results["data"]),
+        data_facts=provenance.data_facts(results["data"]),
+        overlaps=provenance.overlap_pairs(results["data"]),
+        recipes=provenance.recipes(results),
+        environment=provenance.environment_facts(results["environment"]),
+        packages=provenance.packages(results["environment"]),
+        seeds=provenance.seeds(results),
+        prompts=provenance.prompts(results),
+        methods=methods.methods(results),
     )

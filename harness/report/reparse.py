@@ -73,12 +73,12 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
         what = f"holds no results that can be completed: {type(error).__name__}: {first_line(error)}"
         raise InputError(what, where=str(folder / RESULTS), fix=FIX) from error
     with telling("the report cannot be rendered", folder), TemporaryDirectory() as elsewhere:
-        made = Path(elsewhere)
-        write_jsonl(made / VERDICTS, (line for mine in lines.values() for line in mine))
-        write_jsonl(made / EXAMPLES, examples)
-        told_of = {"n": len(examples), "sha256": file_digest(made / EXAMPLES)}
-        write_json(made / RESULTS, {**board, "examples": told_of})
-        write_report(folder, made)
+        new = Path(elsewhere)
+        write_jsonl(new / VERDICTS, (line for mine in lines.values() for line in mine))
+        write_jsonl(new / EXAMPLES, examples)
+        told_of = {"n": len(examples), "sha256": file_digest(new / EXAMPLES)}
+        write_json(new / RESULTS, {**board, "examples": told_of})
+        write_report(folder, new)
     return told
 
 

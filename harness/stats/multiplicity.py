@@ -13,6 +13,11 @@ NO_DIFFERENCE = "cannot be told apart"
 """The verdict on two of which neither is shown to be better."""
 
 
+def is_shown(p_value: float | None) -> bool:
+    """Whether a test that stands alone shows something; None is the p-value where nothing could be tested."""
+    return p_value is not None and p_value < ALPHA
+
+
 def holm(p_values: npt.ArrayLike) -> FloatArray:
     """Holm's step-down adjusted p-values, in the order given; NaN stays NaN and is not of the family.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import format as fmt
-from harness.report.board.columns import COSTS, PRICE, Column
+from harness.report.board.columns import PRICE, SHOW_COST, Column
 from harness.report.text import one_line
 from harness.validity import is_finite
 
@@ -75,7 +75,7 @@ def make_cell(candidate: Json, column: Column) -> Cell:
     found = figure(candidate, column)
     if "missing" in found:
         if column.kind == "win rate" and candidate["name"] == column.against:
-            return Cell(text="–" if column.against == "base" else "opponent", note="the opponent")
+            return Cell(text=fmt.NONE if column.against == "base" else "opponent", note="the opponent")
         return Cell(text="missing", note=one_line(found["missing"]))
     value, low, high = float(found["value"]), found.get("low"), found.get("high")
     compared = _comparison(candidate, column)
@@ -143,14 +143,13 @@ def _cost_cell(candidate: Json, column: Column) -> Cell:
     value = costs.get(key)
     if value is None or not is_finite(value):
         if candidate["training"] is not None:
-            return Cell(text="–", note="not measured")
+            return Cell(text=fmt.NONE, note="not measured")
         # Said of what comes first is enough: the other costs of what was not trained are plainly empty.
-        return Cell(text="–", note="not trained" if key in (PRICE, "train_seconds") else "")
-    show = next(show for name, _, _, show in COSTS if name == key)
+        return Cell(text=fmt.NONE, note="not trained" if key in (PRICE, "train_seconds") else "")
     note = ""
     if key == "trainable_parameters" and costs.get("total_parameters"):
         total = costs["total_parameters"]
         note = f"{fmt.share(value / total)} of {fmt.parameters(total)}"
     if key == "peak_memory_bytes" and not column.unit:
         note = one_line(costs.get("memory_kind") or "")
-    return Cell(value=float(value), text=show(value), note=note)
+    return Cell(value=float(value), text=SHOW_COST[key](value), note=note)

@@ -30,6 +30,7 @@ COSTS: tuple[tuple[str, str, int, Callable[[float | None], str]], ...] = (
     ("artifact_bytes", "artifact", -1, fmt.size),
 )
 """Key in `costs`, label, direction, and how it is written; the most important first."""
+SHOW_COST = {key: show for key, _, _, show in COSTS}
 _ELSE = {"score": "metric", "win rate": "judge", "cost": "cost"}
 _RESERVED = frozenset(("candidate", "rank"))
 

@@ -123,7 +123,7 @@ def _most_common(rest: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _row(index: int, candidate: Json, columns: Sequence[Column], badges: tuple[str, ...]) -> Row:
     kind = _kind(candidate, index)
-    rank = "base" if kind == "base" else fmt.ranks(candidate["rank"]) or "–"
+    rank = "base" if kind == "base" else fmt.ranks(candidate["rank"]) or fmt.NONE
     cells = tuple(make_cell(candidate, column) for column in columns)
     return Row(index, candidate, kind, rank, cells, badges)
 

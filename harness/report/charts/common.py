@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness import format as fmt
 from harness.report import svg
 from harness.report.text import one_line
+from harness.validity import is_finite
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -24,6 +24,8 @@ LEVEL = "≈"
 BOTTOM, RIGHT = 42, 14
 """Room below the plot for the ticks and the axis title, and to its right."""
 _GLYPH, _WIDE_GLYPH = 6.8, 12.5
+_WIDE = 20
+"""From the largest of so many times the smallest on, an axis is logarithmic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,9 @@ def colour(index: int) -> str:
     return f"c{(index - 1) % COLOURS + 1}{LINES[(index - 1) // COLOURS % len(LINES)]}"
 
 
-def datum(value: float | None, show: Callable[[float], str], missing: str = "–") -> Datum:
-    """A number of results.json in a table; `missing` where there is none."""
-    known = value is not None and math.isfinite(value)
-    return Datum(show(value), value) if known and value is not None else Datum(missing, kind="missing")
+def datum(value: float | None, show: Callable[[float], str]) -> Datum:
+    """A number of results.json in a table; a dash where there is none."""
+    return Datum(show(value), value) if is_finite(value) else Datum(fmt.NONE, kind="missing")
 
 
 def named(candidate: Mapping[str, Any], reason: str) -> str:
@@ -147,9 +148,9 @@ def with_base(tuned: list[float], base: list[float]) -> list[float]:
     return both if (max(both) - min(both)) <= 3 * (max(tuned) - min(tuned)) else tuned
 
 
-def is_wide(values: Sequence[float], times: float = 20) -> bool:
+def is_wide(values: Sequence[float]) -> bool:
     """Whether values span so many times that only a logarithmic axis shows them all."""
-    return min(values) > 0 and max(values) > times * min(values)
+    return min(values) > 0 and max(values) > _WIDE * min(values)
 
 
 def tick_texts(ticks: Sequence[float], show: Callable[[float], str], unit: str = "") -> list[str]:
@@ -174,9 +175,9 @@ def y_axis(scale: svg.Scale, left: float, right: float, show: Callable[[float], 
     )
 
 
-def x_axis(scale: svg.Scale, ticks: Sequence[tuple[float, str]], height: int, bottom: int = BOTTOM) -> str:
+def x_axis(scale: svg.Scale, ticks: Sequence[tuple[float, str]], height: int) -> str:
     """Tick marks below the plot with their texts."""
-    foot = height - bottom
+    foot = height - BOTTOM
     return "".join(
         svg.line(scale(t), foot, scale(t), foot + 4, "axis")
         + svg.text(told, scale(t), foot + 17, "middle", "tick")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from harness.report.charts.common import (
 )
 from harness.report.text import one_line
 from harness.stats.rates import EVEN
+from harness.validity import is_finite
 
 Json = Mapping[str, Any]
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 440, 130, 346, 44, 24, 22
@@ -70,9 +70,10 @@ def _bar(row: Row, column: Column) -> _Bar | None:
         found = compared = row.candidate["differences"].get(column.key) or {}
         told = fmt.difference(found.get("value"), column.unit, found.get("low"), found.get("high"))
     ends = [found.get(key) for key in ("value", "low", "high")]
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in ends):
+    known = [float(end) for end in ends if is_finite(end)]
+    if len(known) < len(ends):
         return None
-    value, low, high = (float(v) for v in ends if v is not None)
+    value, low, high = known
     tested = {key: compared.get(key) for key in ("n", "p_value", "p_adjusted")}
     verdict = str(compared.get("verdict") or "")
     return _Bar(one_line(row.name), value, low, high, verdict, told, tested)

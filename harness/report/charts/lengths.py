@@ -10,6 +10,8 @@ from typing import Any
 from harness import format as fmt
 from harness.report import svg
 from harness.report.charts.common import (
+    BOTTOM,
+    RIGHT,
     Chart,
     Datum,
     Figures,
@@ -21,13 +23,15 @@ from harness.report.charts.common import (
     is_wide,
     tick_texts,
     x_axis,
+    x_title,
 )
 from harness.report.text import one_line
 
 Json = Mapping[str, Any]
 QUANTILES = ("5", "25", "50", "75", "95")
 REFERENCES = "references"
-_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 480, 130, 466, 12, 24, 42
+_WIDTH, _LEFT, _TOP, _ROW = 480, 130, 12, 24
+_RIGHT = _WIDTH - RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +61,13 @@ def lengths_chart(results: Json) -> Chart | None:
 
 def _chart(strips: list[_Strip], omitted: tuple[str, ...]) -> Chart:
     unit = one_line(strips[0].found["unit"])
-    height = _TOP + _ROW * len(strips) + _FOOT
+    height = _TOP + _ROW * len(strips) + BOTTOM
     x = _scale([q for strip in strips for q in strip.quantiles])
     ticks = x.ticks()
     told = tick_texts(ticks, fmt.count)
-    content = "".join(svg.line(x(t), _TOP, x(t), height - _FOOT, "grid") for t in ticks)
-    content += x_axis(x, list(zip(ticks, told, strict=True)), height, _FOOT)
-    words = unit + (", logarithmic" if x.logarithmic else "")
-    content += svg.text(words, _RIGHT, height - 6, "end", "axis-title")
+    content = "".join(svg.line(x(t), _TOP, x(t), height - BOTTOM, "grid") for t in ticks)
+    content += x_axis(x, list(zip(ticks, told, strict=True)), height)
+    content += x_title(unit + (", logarithmic" if x.logarithmic else ""), _WIDTH, height)
     content += _reference_line(strips[0], x, height)
     content += "".join(_row(strip, x, _TOP + _ROW * i + _ROW / 2) for i, strip in enumerate(strips))
     title = "Lengths of the answers"
@@ -88,7 +91,7 @@ def _reference_line(first: _Strip, x: svg.Scale, height: int) -> str:
     if first.name != REFERENCES:
         return ""
     at = x(first.quantiles[2])
-    return svg.line(at, _TOP, at, height - _FOOT, "front")
+    return svg.line(at, _TOP, at, height - BOTTOM, "front")
 
 
 def _row(strip: _Strip, x: svg.Scale, y: float) -> str:

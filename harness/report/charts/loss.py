@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from harness.report.charts.common import (
 )
 from harness.report.charts.labels import LINE, stacked
 from harness.report.text import one_line
+from harness.validity import is_finite
 
 Json = Mapping[str, Any]
 Point = tuple[float, float]
@@ -88,17 +88,14 @@ def downsample(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
 
 
 def _logged(entries: Sequence[Json]) -> list[Point]:
-    known = [e for e in entries if e.get("loss") is not None and math.isfinite(e["loss"])]
-    return [(e["step"], e["loss"]) for e in known]
+    return [(e["step"], e["loss"]) for e in entries if is_finite(e.get("loss"))]
 
 
 def _others(training: Json, key: str) -> list[Point]:
     """The best validation of each seed but the first, whose curve is drawn."""
     seeds = (training.get("per_seed") or [])[1:] if key == "validation" else []
     known = [(one.get("best_step"), one.get("best_validation_loss")) for one in seeds]
-    return [
-        (step, loss) for step, loss in known if step is not None and loss is not None and math.isfinite(loss)
-    ]
+    return [(step, loss) for step, loss in known if step is not None and is_finite(loss)]
 
 
 def _chart(title: str, rows: str, series: list[_Series], without: tuple[str, ...], *, several: bool) -> Chart:

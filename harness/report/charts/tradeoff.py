@@ -215,7 +215,7 @@ def _figures(points: Sequence[Point], price: float | None, column: Column) -> Fi
             datum(p.seconds, fmt.seconds),
             datum(p.hours, fmt.number),
             datum(p.charged, money.dollars),
-            Datum("–" if cost is None else "yes" if (cost, p.value) in front else "no", part="front"),
+            Datum(fmt.NONE if cost is None else "yes" if (cost, p.value) in front else "no", part="front"),
             *([] if price is None else [replace(datum(cost, money.dollars), part="money")]),
         ]
         for p, cost in zip(points, costs, strict=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import format as fmt
+from harness.comparing.rows import compared_rows
 from harness.report.text import shorten
 from harness.report.verdict_summary.drawing import Block, Heading, Sentences, Table, for_terminal
 from harness.stats.multiplicity import NO_DIFFERENCE
@@ -89,7 +90,7 @@ def figures(found: Json) -> Table:
     """Every figure of which anything changed."""
     rows = [
         [_named(figure), row["candidate"], *_cells(figure, row)]
-        for figure, row in _compared(found)
+        for figure, row in compared_rows(found["figures"])
         if not row["unchanged"]
     ]
     head = ["figure", "candidate", "OLD", "NEW", "difference", "95% interval", "n", "p", "verdict"]
@@ -106,7 +107,7 @@ def unchanged(found: Json) -> Table:
     """The figures of which no example changed, with their value."""
     rows = [
         [_named(figure), row["candidate"], fmt.score(row["new"], figure["unit"]), fmt.count(row["n"])]
-        for figure, row in _compared(found)
+        for figure, row in compared_rows(found["figures"])
         if row["unchanged"]
     ]
     note = "No example changed, by any seed: of these nothing is tested, and no p is corrected for them"
@@ -118,7 +119,7 @@ def _unchanged_in_words(found: Json) -> Iterator[str]:
     """`Unchanged, in every figure: base and q; in BLEU and chrF: lora.`"""
     compared: dict[str, list[str]] = {}
     same: dict[str, list[str]] = {}
-    for figure, row in _compared(found):
+    for figure, row in compared_rows(found["figures"]):
         compared.setdefault(row["candidate"], []).append(figure["label"])
         if row["unchanged"]:
             same.setdefault(row["candidate"], []).append(figure["label"])
@@ -129,11 +130,6 @@ def _unchanged_in_words(found: Json) -> Iterator[str]:
     if alike:
         told = "; ".join(f"{fmt.listed(names)} in {where}" for where, names in alike.items())
         yield f"Unchanged, and so not tested: {told}."
-
-
-def _compared(found: Json) -> Iterator[tuple[Json, Json]]:
-    for figure in found["figures"]:
-        yield from ((figure, row) for row in figure["rows"] if "value" in row)
 
 
 def _named(figure: Json) -> str:
@@ -251,7 +247,7 @@ def terminal(found: Json) -> RenderableType:
 
 def _for_terminal(found: Json) -> Table | None:
     rows = []
-    for figure, row in _compared(found):
+    for figure, row in compared_rows(found["figures"]):
         if not row["unchanged"]:
             old, new, apart, *_, p_value, verdict = _cells(figure, row)
             word = f"= {row['withheld'] or ''}".strip() if row["verdict"] == NO_DIFFERENCE else verdict
@@ -267,7 +263,7 @@ def _for_terminal(found: Json) -> Table | None:
 
 def _why_withheld(found: Json) -> str:
     """What stands behind the sign, where a difference that the test shows is not called one."""
-    reasons = dict.fromkeys(row["withheld"] for _, row in _compared(found) if row["withheld"])
+    reasons = dict.fromkeys(row["withheld"] for _, row in compared_rows(found["figures"]) if row["withheld"])
     return "".join(f" (= {reason}: {_WITHHELD[reason]})" for reason in reasons)
 
 

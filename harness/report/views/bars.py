@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.report import svg
+from harness.stats.rates import EVEN
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -34,13 +35,13 @@ def parts(shares: Sequence[tuple[float, str]]) -> Markup:
     return _picture(drawn)
 
 
-def interval(value: float | None, low: float | None, high: float | None, origin: float = 0.5) -> Markup:
-    """A share with its interval on a scale from none to all, the origin as an upright line."""
+def interval(value: float | None, low: float | None, high: float | None) -> Markup:
+    """A share with its interval on a scale from none to all, one half as an upright line."""
     if value is None:
         return _markup("")
     scale = svg.Scale(0.0, 1.0, 3, _WIDTH - 3)
     ends = None if low is None or high is None else (low, high)
-    return _picture(svg.interval(scale, value, ends, origin, (_WIDTH, _HEIGHT)))
+    return _picture(svg.interval(scale, value, ends, EVEN, (_WIDTH, _HEIGHT)))
 
 
 def _picture(drawn: str) -> Markup:

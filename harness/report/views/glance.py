@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import format as fmt
-from harness.leaderboard.findings.ranking import WORTH_SAYING
+from harness.leaderboard.findings.ranking import CHEAPER, WORTH_SAYING
 from harness.leaderboard.standing import BY_COST, ranking_pairs
 from harness.records import ALL
 from harness.report.board import figure, quality_columns
-from harness.report.board.columns import COSTS, PREDICT_PRICE, Column
+from harness.report.board.columns import PREDICT_PRICE, SHOW_COST, Column
 from harness.report.text import opponent
 from harness.stats.multiplicity import NO_DIFFERENCE
 from harness.stats.rates import EVEN
@@ -19,10 +19,8 @@ from harness.stats.rates import EVEN
 Json = Mapping[str, Any]
 NAMED = 3
 """So many candidates are named; of more, the rest is counted."""
-_SHOWN = {key: show for key, _, _, show in COSTS}
 _FIELD = opponent(ALL)
 _OUTCOMES = {"better": "better than", "worse": "worse than", NO_DIFFERENCE: f"{NO_DIFFERENCE} from"}
-_CHEAPER = {"train_cost_usd": "cheaper to train", "train_seconds": "faster to train"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +181,7 @@ def _price(leader: Json) -> str:
     costs = leader["costs"] or {}
     known = next((key for key in BY_COST if costs.get(key)), None)
     if known is not None:
-        return f"{_SHOWN[known](costs[known])} of training"
+        return f"{SHOW_COST[known](costs[known])} of training"
     if leader["training"] is None:
         charged = costs.get(PREDICT_PRICE)
         return "not trained" if charged is None else f"{fmt.dollars(charged)} for its answers"
@@ -200,7 +198,7 @@ def _price_beside(leader: Json, equals: Sequence[Json]) -> Iterator[str]:
         price = cheapest["costs"][by]
         if WORTH_SAYING * price < mine[by]:
             times = fmt.number(mine[by] / price, 2)
-            yield f"{cheapest['name']}: {_SHOWN[by](price)}, {times} times {_CHEAPER[by]}"
+            yield f"{cheapest['name']}: {SHOW_COST[by](price)}, {times} times {CHEAPER[by]} to train"
         elif len(rivals) == len(equals) and mine[by] < price:
             yield "the least of those that may be as good"
     if by == "train_cost_usd" and mine.get("train_seconds"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import format as fmt
-from harness.leaderboard.findings.ranking import WORTH_SAYING
+from harness.leaderboard.findings.ranking import CHEAPER, WORTH_SAYING
 from harness.leaderboard.standing import ranking_figure
 
 Json = Mapping[str, Any]
@@ -70,7 +70,6 @@ def neighbours(results: Json) -> list[dict[str, str]]:
 def _neighbour(row: Json, unit: str, *, several_seeds: bool) -> dict[str, str]:
     ends = (row["low"], row["high"])
     cheaper, effect = row["cheaper"], row["smallest_effect"]
-    words = {"train_cost_usd": "cheaper", "train_seconds": "faster"}
     return {
         "first": row["first"],
         "second": row["second"],
@@ -83,7 +82,7 @@ def _neighbour(row: Json, unit: str, *, several_seeds: bool) -> dict[str, str]:
         if effect is None
         else fmt.difference(effect, unit).lstrip("+"),
         "more": fmt.known(fmt.about, row["more_prompts"]),
-        "cheaper": f"{cheaper['name']}, {fmt.number(cheaper['times'], 2)} times {words[cheaper['by']]}"
+        "cheaper": f"{cheaper['name']}, {fmt.number(cheaper['times'], 2)} times {CHEAPER[cheaper['by']]}"
         if cheaper and cheaper["times"] >= WORTH_SAYING
         else fmt.NONE,
     }

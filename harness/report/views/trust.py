@@ -9,7 +9,7 @@ from harness import format as fmt
 from harness.judging.findings import CONSISTENCY_LIMIT
 from harness.report.judge_kinds import KINDS
 from harness.report.views.agreement import people_rows
-from harness.stats.multiplicity import ALPHA
+from harness.stats.multiplicity import is_shown
 from harness.stats.rates import EVEN
 
 Json = Mapping[str, Any]
@@ -72,7 +72,7 @@ def _word(judge: Json) -> tuple[str, str]:
         return CAREFUL, "not tested"
     if _leans(judge):
         return OTHER, "leaning" if judge["symmetric"] else "steady, leaning"
-    return (STEADY, "no warning") if judge["symmetric"] else (STEADY, "steady")
+    return STEADY, "no warning" if judge["symmetric"] else "steady"
 
 
 def _leans(judge: Json) -> bool:
@@ -132,14 +132,14 @@ def _order(judge: Json) -> Iterator[str]:
 
 
 def _place(swaps: Json) -> Iterator[str]:
-    if _shown(swaps["position_p_value"]):
+    if is_shown(swaps["position_p_value"]):
         side = "first" if swaps["flips_to_first"] > swaps["flips_to_second"] else "second"
         yield f"leans to whatever stands {side}"
 
 
 def _length(judge: Json) -> Iterator[str]:
     length = judge["analysis"]["length"]
-    if length and judge["verdicts_of"] != "length" and _shown(length["p_value"]):
+    if length and judge["verdicts_of"] != "length" and is_shown(length["p_value"]):
         often = "more" if length["longer_wins"] > EVEN else "less"
         yield f"longer answers won {often} often: the longer one wins {fmt.share(length['longer_wins'])}"
 
@@ -151,7 +151,3 @@ def _controls(controls: Json) -> Iterator[str]:
     if repeats["changed"]:
         told = repeats["same"] + repeats["changed"]
         yield f"changed its mind on {fmt.count(repeats['changed'])} of {fmt.count(told)} repeats"
-
-
-def _shown(p_value: float | None) -> bool:
-    return p_value is not None and p_value < ALPHA

@@ -13,6 +13,7 @@ from harness.report.judge_kinds import KINDS
 from harness.report.views.agreement import people_rows
 from harness.report.views.methods.citing import cite, listed, value, word
 from harness.report.views.methods.scores import several_seeds
+from harness.report.views.trust import asked
 from harness.stats.multiplicity import ALPHA
 
 Json = Mapping[str, Any]
@@ -52,7 +53,7 @@ def _judge(judge: Json) -> Iterator[str]:
         )
     if analysis["unparsed"]:
         told.append(
-            f"{fmt.share(analysis['unparsed'])} of {fmt.counted(analysis['judgments'], 'verdict')} could not "
+            f"{fmt.share(analysis['unparsed'])} of {fmt.counted(asked(judge), 'verdict')} could not "
             "be read and are left out"
         )
     if told:
