@@ -27,6 +27,11 @@ def pin(repo_id: str, revision: str | None, kind: Literal["model", "dataset"], *
     return _ask(repo_id, name, kind, where)
 
 
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE keeps this process from the Hub; read anew, which huggingface_hub does once."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+
+
 def _cache() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(os.environ.get("HF_HOME") or cache / "huggingface")
@@ -41,7 +46,7 @@ def _ask(repo_id: str, revision: str, kind: str, where: str) -> str:
         fix = "give a local folder, or check the name, HF_TOKEN and the network"
         return InputError(f"{kind} '{repo_id}' {what}", where=where, fix=fix)
 
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+    if is_offline():
         raise refusal("is not in the local cache and HF_HUB_OFFLINE is set")
     try:
         sha = HfApi().repo_info(repo_id, revision=revision, repo_type=kind, timeout=15).sha

@@ -14,7 +14,7 @@ from compared_runs import ENTRIES, Json, N, edit, finished, row, run, wins
 from harness import registry
 from harness.comparing import compare, metrics
 from harness.comparing.examples import Answers, Common, Rows
-from harness.comparing.gates import Gate
+from harness.comparing.gates import Gate, decide
 from harness.comparing.metrics import Sides
 from harness.comparing.runs import Pair, Run
 from harness.errors import InputError
@@ -216,8 +216,6 @@ class TestGates:
 
 
 def decided(gate: str, found: Json) -> str:
-    from harness.comparing.gates import decide
-
     return str(decide(Gate.parse(gate), found)["status"])
 
 

@@ -373,41 +373,32 @@ def test_a_judge_that_fails_before_any_work_is_named(
         describe_plan(planned("[failing]"))
 
 
-def test_a_judge_with_a_server_that_expects_nothing_is_told_of(folder: Path) -> None:
-    source = """
+SILENT = """
 from dataclasses import dataclass
 from harness import Verdict
 from harness.chat import ChatServer
 
 @dataclass(frozen=True)
 class Silent:
+    '''Has a server, and says neither what it expects to ask it nor of which model.'''
+
     server = ChatServer("http://127.0.0.1:9/v1", timeout=1.0, max_retries=0)
 
     def compare(self, question, first, second):
         return Verdict("tie")
 """
-    (folder / "judges" / "silent.py").write_text(source, encoding="utf-8")
+
+
+def test_a_judge_with_a_server_that_expects_nothing_is_told_of(folder: Path) -> None:
+    (folder / "judges" / "silent.py").write_text(SILENT, encoding="utf-8")
     assert "  silent: about 48 comparisons, tokens not known" in describe_plan(planned("[silent]"))
 
 
 def test_a_budget_needs_the_name_of_the_model(folder: Path) -> None:
-    source = """
-from dataclasses import dataclass
-from harness import Verdict
-from harness.chat import ChatServer
-
-@dataclass(frozen=True)
-class Nameless:
-    server = ChatServer("http://127.0.0.1:9/v1", timeout=1.0, max_retries=0)
-
-    def compare(self, question, first, second):
-        return Verdict("tie")
-"""
-    (folder / "judges").mkdir(exist_ok=True)
-    (folder / "judges" / "nameless.py").write_text(source, encoding="utf-8")
-    planned("[nameless]")
+    (folder / "judges" / "silent.py").write_text(SILENT, encoding="utf-8")
+    planned("[silent]")
     with pytest.raises(PluginError, match="has a server, but no `model` whose price could be known"):
-        planned("[nameless]", "budget_usd=1")
+        planned("[silent]", "budget_usd=1")
 
 
 def test_planning_with_judges_imports_nothing_heavy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_a_symmetric_judges_tie_is_a_tie_both_ways(bench: Bench, said: str) -> N
     assert [choice for _, _, choice in choices(bench.judgments()[:2])] == [said, said]
 
 
-def test_no_word_in_one_order_leaves_out_the_pair_and_is_counted(bench: Bench) -> None:
+def test_no_verdict_in_one_order_leaves_out_the_pair_and_is_counted(bench: Bench) -> None:
     body = NOTE + 'return None if second == "a" else Verdict("first")'
     bench.judge(judging(body, head=LOGGED))
     receipt = bench.run(options=bench.log)

@@ -44,10 +44,10 @@ class ChatServer:
     """The server at `base_url`; None is the one that OPENAI_BASE_URL names, or OpenAI itself.
 
     `timeout` is in seconds and for a request as a whole, from the connection to the reply's last byte;
-    `max_retries` counts attempts after a timeout, a lost connection, 408, 409, 429,
-    5xx or an answer that is no completion. Waits double from 0.5 to 30 seconds; a Retry-After of up to ten
-    minutes is obeyed by all threads. `concurrency` requests are in flight at most, fewer while the server
-    says that it has too much to do. `price` is in USD per million tokens.
+    `max_retries` counts attempts after a timeout, a lost connection, 408, 409, 429, 5xx or an answer that is
+    no completion. Waits double from 0.5 to 30 seconds; a Retry-After of up to ten minutes is obeyed by all
+    threads. `concurrency` requests are in flight at most, fewer while the server says that it has too much
+    to do. `price` is in USD per million tokens.
 
     Any number of threads may use it, but it must not be used across a fork.
     """
@@ -124,10 +124,10 @@ class ChatServer:
             body = self._answer(request)
             return read_reply(body, cost_usd=self.cost(request, body))
         key = self.reply_key(request, sample)
-        if (known := self._kept(request, key)) is not None:
+        if (known := self._kept(account, request, key)) is not None:
             return known
         with account.ledger.claim(key):
-            return self._kept(request, key) or self._bought(request, key)
+            return self._kept(account, request, key) or self._bought(request, key)
 
     def reply_key(self, request: Mapping[str, Any], sample: int = 0) -> str:
         """What a reply is kept under: it says all that the reply depends on."""
@@ -135,12 +135,12 @@ class ChatServer:
 
     def known(self, request: Mapping[str, Any], sample: int = 0) -> Reply | None:
         """The reply in the ledger, or None."""
-        return self._kept(request, self.reply_key(request, sample)) if self._account else None
-
-    def _kept(self, request: Mapping[str, Any], key: str) -> Reply | None:
         account = self._account
-        kept = account.ledger.reply(key) if account else None
-        if account is None or kept is None:
+        return None if account is None else self._kept(account, request, self.reply_key(request, sample))
+
+    def _kept(self, account: Account, request: Mapping[str, Any], key: str) -> Reply | None:
+        kept = account.ledger.reply(key)
+        if kept is None:
             return None
         try:
             body, usd = kept["completion"], kept["cost_usd"]

@@ -1,8 +1,8 @@
 """The `harness` command: arguments in, text out. Whatever costs time to import is imported in its command.
 
-Exit codes: 0 ok; 1 a candidate failed (the report is written all the same), or the Hub refused an upload;
-2 the suite, its data or the command line is wrong; 3 a gate of `harness compare` is not met; 130 stopped by
-Ctrl-C.
+Exit codes: 0 ok; 1 a candidate or a probe failed (the report is written all the same), or the Hub refused an
+upload; 2 the suite, its data or the command line is wrong; 3 a gate of `harness compare` tripped or cannot be
+decided; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations

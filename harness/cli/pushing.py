@@ -41,6 +41,7 @@ def push(
     from harness import format as fmt
     from harness.pushing import choose, make_payload, send
     from harness.pushing.endpoint import shown, unsafe
+    from harness.pushing.finding import REPORTS
     from harness.pushing.hub_client import check_repo
     from harness.pushing.payload import lines
     from harness.store import Store
@@ -48,7 +49,7 @@ def push(
 
     where = shown()
     check_repo(repo)
-    with telling("what is to be pushed cannot be read", folder or Path("reports")):
+    with telling("what is to be pushed cannot be read", folder or REPORTS):
         chosen = choose(candidate, folder, Store(store_folder / "store"), seed)
         payload = make_payload(chosen, repo)
     what = f"{candidate} (seed {chosen.seed}, {chosen.report})"

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import format as fmt
 from harness.comparing.rows import compared_rows
-from harness.leaderboard.cautions import FEW_EXAMPLES
+from harness.leaderboard.cautions import FEW_EXAMPLES, OF_FEW
 from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE
 
 Json = dict[str, Any]
@@ -95,10 +95,7 @@ def _examples(found: Json) -> Iterator[str]:
         if counts[key]:
             yield f"{fmt.counted(counts[key], 'example')}, {what}, not compared."
     if 0 < counts["common"] < FEW_EXAMPLES:
-        yield (
-            f"The runs share {fmt.counted(counts['common'], 'example')}: below {FEW_EXAMPLES} intervals tend "
-            "to be too narrow, and only large differences can be seen."
-        )
+        yield f"The runs share {fmt.counted(counts['common'], 'example')}: {OF_FEW}"
 
 
 def _one_sided(found: Json) -> Iterator[str]:

@@ -79,11 +79,11 @@ class Gate:
             raise _fault(self.expression, what, fix)
         if self.name == ANY:
             return self
-        found = dataclasses.replace(self, name=self._name({**old.metrics, **new.metrics}, old, new))
+        found = dataclasses.replace(self, name=self._name(old, new))
         return found if self.operator is None else found._on_scale(old, new)
 
-    def _name(self, metrics: Json, old: Run, new: Run) -> str:
-        labels = {name: info["label"] for name, info in metrics.items()}
+    def _name(self, old: Run, new: Run) -> str:
+        labels = {name: info["label"] for name, info in {**old.metrics, **new.metrics}.items()}
         labels |= {name: name for name in (*old.judges, *new.judges)}
         if self.name in labels:
             return self.name

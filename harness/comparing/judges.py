@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.comparing import changes
 from harness.comparing.examples import differing_answers
-from harness.comparing.metrics import Sides, why_no_examples
+from harness.comparing.metrics import Sides, why_no_examples, why_none, why_unlike
 from harness.comparing.runs import Pair, Run
 from harness.judging import panels
 from harness.judging.duels import Duels, lay_out
@@ -87,13 +87,9 @@ def _figure(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> Json:
 
 
 def _why_incomparable(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> str | None:
-    for run, other in ((sides.old, "NEW"), (sides.new, "OLD")):
-        if name not in run.judges:
-            return f"only {other} has it"
-    old, new = sides.old.judges[name], sides.new.judges[name]
-    for key, what in (("signature", "it judges otherwise"), ("against", "its opponent differs")):
-        if old[key] != new[key]:
-            return f"{what}: {old[key]} → {new[key]}"
+    alike = {"signature": "it judges otherwise", "against": "its opponent differs"}
+    if reason := why_unlike(name, sides.old.judges, sides.new.judges, alike):
+        return reason
     for side in _SIDES:
         if lines[side] is None:
             return f"{side} has no verdicts.jsonl beside its results.json"
@@ -116,7 +112,7 @@ def _rows(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> list[Js
             contests[pair] = made
     same = {pair for pair, contest in contests.items() if _is_unchanged(contest)}
     for pair, contest in contests.items():
-        found[pair] = difference(contest.new, contest.old, max(1, len(contests) - len(same)), 0)
+        found[pair] = difference(contest.new, contest.old, len(contests) - len(same), 0)
     # Of nothing in common there is nothing to correct for, nor where no test can reject (Tarone 1990).
     known = [pair for pair in contests if found[pair]["n"]]
     settle([found[pair] for pair in known if pair not in same], refused=False)
@@ -125,9 +121,7 @@ def _rows(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> list[Js
         found[pair] = _row(found[pair], contest, refused, sides)
         if "value" in found[pair]:
             found[pair]["unchanged"] = pair in same
-    return [
-        {"candidate": pair.label, "old_name": pair.old, "new_name": pair.new, **found[pair]} for pair in pairs
-    ]
+    return [pair.row(found[pair]) for pair in pairs]
 
 
 def _is_unchanged(contest: Contests) -> bool:
@@ -145,10 +139,9 @@ def _why_missing(name: str, pair: Pair, sides: Sides) -> tuple[str | None, str |
         rate = win_rates(judge).get(mine)
         if rate is None and judge["against"] == ALL and mine in (judge["analysis"] or {}).get("rates", {}):
             continue
-        row = run.candidates[mine]
-        failed = f"{row['failure']['stage']} failed" if row["failure"] else "not judged"
         if rate is None or "missing" in rate:
-            return run.side, f"{run.side} has none for {mine}: {rate['missing'] if rate else failed}"
+            reason = rate["missing"] if rate else why_none(run.candidates[mine], "not judged")
+            return run.side, f"{run.side} has none for {mine}: {reason}"
     return None, None
 
 

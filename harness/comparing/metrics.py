@@ -7,8 +7,9 @@ that function is believed it must give, of each run's own statistics, the value 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Sides:
     common: Common
     pairs: Sequence[Pair]
 
+    @cached_property
     def each(self) -> tuple[tuple[Run, Rows, IntArray], tuple[Run, Rows, IntArray]]:
         """Run, rows and the places of the common examples, of OLD and of NEW."""
         old, new = (np.array(places, dtype=np.int64) for places in (self.common.old, self.common.new))
@@ -78,22 +80,26 @@ def _figure(name: str, sides: Sides, suite_folder: Path | None) -> Json:
 
 def _why_incomparable(name: str, sides: Sides) -> str | None:
     """Why a metric cannot be compared for anybody; None where it can."""
-    for run, other in ((sides.old, "NEW"), (sides.new, "OLD")):
-        if name not in run.metrics:
+    alike = {"signature": "it is computed otherwise", "higher_is_better": "its direction differs"}
+    return why_unlike(name, sides.old.metrics, sides.new.metrics, alike) or why_no_examples(sides)
+
+
+def why_unlike(
+    name: str, old: Mapping[str, Json], new: Mapping[str, Json], alike: Mapping[str, str]
+) -> str | None:
+    """Why a figure is not the same in both runs: `alike` says of a key what it means that it differs."""
+    for mine, other in ((old, "NEW"), (new, "OLD")):
+        if name not in mine:
             return f"only {other} has it"
-    old, new = sides.old.metrics[name], sides.new.metrics[name]
-    for key, what in (
-        ("signature", "it is computed otherwise"),
-        ("higher_is_better", "its direction differs"),
-    ):
-        if old[key] != new[key]:
-            return f"{what}: {old[key]} → {new[key]}"
-    return why_no_examples(sides)
+    for key, what in alike.items():
+        if old[name][key] != new[name][key]:
+            return f"{what}: {old[name][key]} → {new[name][key]}"
+    return None
 
 
 def why_no_examples(sides: Sides) -> str | None:
     """Why there is no example to compare on; None where there is one."""
-    for run, rows_of, _ in sides.each():
+    for run, rows_of, _ in sides.each:
         if not rows_of.content:
             return f"{run.side} has no examples.jsonl beside its results.json"
     return None if sides.common.ids else "the two runs have no example in common"
@@ -129,10 +135,7 @@ def rows(figure: Json, evaluator: Any, sides: Sides) -> list[Json]:
             "unchanged": (row["a"], row["b"]) in same,
             "examples": _changed(figure, evaluator, pair, sides),
         }
-    return [
-        {"candidate": pair.label, "old_name": pair.old, "new_name": pair.new, **found[pair]}
-        for pair in sides.pairs
-    ]
+    return [pair.row(found[pair]) for pair in sides.pairs]
 
 
 def _measured(figure: Json, evaluator: Any, sides: Sides) -> tuple[Measured, dict[Pair, Json]]:
@@ -144,7 +147,7 @@ def _measured(figure: Json, evaluator: Any, sides: Sides) -> tuple[Measured, dic
         try:
             mine = {
                 _key(run.side, pair): _statistics(figure["name"], evaluator, pair, (run, rows_of, places))
-                for run, rows_of, places in sides.each()
+                for run, rows_of, places in sides.each
             }
         except _MissingError as error:
             missing[pair] = {"missing": str(error), "absent": error.side}
@@ -184,7 +187,7 @@ def _statistics(metric: str, evaluator: Any, pair: Pair, side: tuple[Run, Rows, 
     run, rows_of, places = side
     name = pair.of(run)
     row = run.candidates[name]
-    told = row["scores"].get(metric) or {"missing": _failure(row)}
+    told = row["scores"].get(metric) or {"missing": why_none(row, "not measured")}
     if "missing" in told:
         raise _MissingError(f"{run.side} has none for {name}: {told['missing']}", run.side)
     trials = rows_of.answers[name].statistics[metric].by_trial
@@ -206,8 +209,9 @@ def _statistics(metric: str, evaluator: Any, pair: Pair, side: tuple[Run, Rows, 
     return np.asarray(seeds[:, places])
 
 
-def _failure(row: Json) -> str:
-    return f"{row['failure']['stage']} failed" if row.get("failure") else "not measured"
+def why_none(row: Json, otherwise: str) -> str:
+    """Why a candidate has no figure: the stage that failed or, where none did, what is said otherwise."""
+    return f"{row['failure']['stage']} failed" if row["failure"] else otherwise
 
 
 def _row(row: Json, measured: Measured) -> Json:
@@ -232,7 +236,7 @@ def _changed(figure: Json, evaluator: Any, pair: Pair, sides: Sides) -> Json:
     """The examples that became better and worse by the first seed's values."""
     values = [
         np.array(rows_of.answers[pair.of(run)].values[figure["name"]])[places].tolist()
-        for run, rows_of, places in sides.each()
+        for run, rows_of, places in sides.each
     ]
     found = changes.of_values(sides.common.ids, *values, higher_is_better=figure["higher_is_better"])
     return changes.told(found, flips=trait(evaluator, "proportion"))

@@ -71,6 +71,10 @@ class Pair:
         """The name on that run's side."""
         return self.old if run.side == "OLD" else self.new
 
+    def row(self, found: Json) -> Json:
+        """The row of a figure: what was found of the two, under their names."""
+        return {"candidate": self.label, "old_name": self.old, "new_name": self.new, **found}
+
 
 def open_run(side: str, spelled: str) -> Run:
     """`FOLDER`, `FOLDER/results.json`, or either with `:candidate`; InputError where it is no such thing."""

@@ -26,7 +26,7 @@ def agreement(
     """{"pairs": for each two judges {a, b, n, same, kappa, low, high}, "krippendorff", "fleiss"}.
 
     A unit is a prompt with two players, identical answers left out; the choices of both orders, and of the
-    seeds together, make it a win of one of them, a tie or a loss: what flips with the order is a tie. Every
+    seeds together, make it a win of one of them, a tie or a loss: where the orders disagree, a tie. Every
     unit counts from the sides of both players, so that no coefficient depends on the players' names. Units of
     one prompt are resampled together. `fleiss` is over the units that every judge rated, `krippendorff` over
     those that two or more did, of the judges in `together` or of all; None below two. `n` is of units.

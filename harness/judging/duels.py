@@ -24,7 +24,7 @@ class Duels:
     `pairs` is (P, 2): players a and b. `pair`, `seed` and `prompt` are (M,): which pair it is of, and where.
     The others are (2, M): where a stood first, and where b did. `won` is 1 where the verdict is for a, -1
     where it is for b, 0 for a tie and where there is none; `worth` is what it is worth to a, NaN where there
-    is none; `asked` says whether there is a judgment. `settled` (M,) says where it is no word of the judge:
+    is none; `asked` says whether there is a judgment. `settled` (M,) says where it is not the judge's:
     the answers are identical. `once` holds where the order means nothing.
     """
 
@@ -130,7 +130,7 @@ class Duels:
     def lead(self) -> npt.NDArray[np.int8]:
         """(M,): 1 where the choices are for a, -1 where they are for b, 0 where neither; see `judged`.
 
-        Of two orders both must be for the same player: what flips with the order is for nobody.
+        Of two orders both must be for the same player: where they disagree it is for nobody.
         """
         either = np.where(self.parsed[0], self.won[0], self.won[1])
         both = self.parsed[0] & self.parsed[1]

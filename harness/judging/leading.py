@@ -78,12 +78,12 @@ def preferred(
         return ""
     first = max(values, key=lambda name: values[name])
     equals = [name for name in values if values[first] - values[name] < _ALIKE]
-    rated = next((name for name in order if name in values), first)
-    if rated not in equals:
-        wins = _wins(rates[rated], opponent)
+    top = next((name for name in order if name in values), first)
+    if top not in equals:
+        wins = _wins(rates[top], opponent)
         if {rate["verdict"] for rate in rates.values()} == {NO_DIFFERENCE}:
-            return f"Judge {judge}{kind} tells nobody apart from {opponent}; {rated}, rated highest, {wins}."
-        return f"Judge {judge}{kind} rates {rated} highest, by whom it met: it {wins}."
+            return f"Judge {judge}{kind} tells nobody apart from {opponent}; {top}, rated highest, {wins}."
+        return f"Judge {judge}{kind} rates {top} highest, by whom it met: it {wins}."
     said = f"Judge {judge}{kind} {_preference(equals, rates, _met(rates[first], opponent))}"
     if len(equals) > 1:
         return f"{said} each wins {fmt.share(values[first])} against {opponent}."
@@ -190,10 +190,13 @@ def neighbours(analysis: Json) -> Iterator[str]:
         if p_value := fmt.p_value(pair["p_adjusted"]):
             told += f", {p_value} after correction"
         if more is not None:
-            prompts = "prompt" if more == 1 else "prompts"
-            told += f"; about {fmt.about(more)} more {prompts} would show a difference of that size"
-            told += ", if it is the true one"
+            told += f"; {more_prompts(more)} would show a difference of that size, if it is the true one"
         yield f"{pair['a']} and {pair['b']} cannot be told apart: {told}."
+
+
+def more_prompts(count: int) -> str:
+    """`about 37,000 more prompts`."""
+    return f"about {fmt.about(count)} more prompt{'' if count == 1 else 's'}"
 
 
 def _beaten(analysis: Json, name: str) -> set[str]:

@@ -11,6 +11,8 @@ from harness.leaderboard.measurements import INSTEAD
 Json = Mapping[str, Any]
 FEW_EXAMPLES = 30
 """Below this many, a percentile interval is too narrow more often than it says."""
+OF_FEW = f"below {FEW_EXAMPLES} intervals tend to be too narrow, and only large differences can be seen."
+"""What that means for whoever reads figures over fewer."""
 CUT_OFF_LIMIT = 0.10
 TRUNCATED_LIMIT = 0.10
 MISSING_LIMIT = 0.10
@@ -120,10 +122,7 @@ def _other_tokenizer(candidate: Json, base: Json, metrics: Sequence[Json]) -> It
 def _few_examples(candidates: Sequence[Json]) -> Iterator[str]:
     counts = [s["n"] for c in candidates for s in c["scores"].values() if "n" in s]
     if counts and min(counts) < FEW_EXAMPLES:
-        yield (
-            f"Some scores rest on {fmt.counted(min(counts), 'example')}: below {FEW_EXAMPLES} intervals tend "
-            "to be too narrow, and only large differences can be seen."
-        )
+        yield f"Some scores rest on {fmt.counted(min(counts), 'example')}: {OF_FEW}"
 
 
 def _same_answers(candidates: Sequence[Json]) -> Iterator[str]:

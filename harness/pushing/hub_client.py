@@ -6,13 +6,13 @@ is read where huggingface_hub keeps it (HF_TOKEN, `hf auth login`) and is never 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from harness.errors import HubError, InputError
+from harness.hub import is_offline
 from harness.pushing.bounded import DeadlinePassedError, heard, within
 from harness.pushing.endpoint import endpoint, shown
 from harness.pushing.payload import Payload
@@ -93,7 +93,7 @@ def send(
 def _token() -> str:
     from huggingface_hub import get_token
 
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+    if is_offline():
         raise InputError("HF_HUB_OFFLINE is set", fix="unset it to push")
     token = get_token()
     if not token:

@@ -29,8 +29,8 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progre
     """Write statistics.jsonl, in the order of the predictions, and evaluator.json.
 
     An evaluator that asks a server has a receipt there: requests, tokens, US dollars; one that tells its
-    failures has their number by `faults`, and a `reason`. Raises StageError where
-    the evaluator breaks its protocol, its server fails or the budget is spent.
+    failures has their number by fault in `faults`, and the commonest `reason`. Raises StageError where the
+    evaluator breaks its protocol, its server fails or the budget is spent.
     """
     spec = from_json(PluginSpec, params["evaluator"])
     name = params.get("name", spec.name)

@@ -22,7 +22,7 @@ OWN_FAULT = re.compile(r"\w+ failed|not asked for")
 LIKE_LENGTH = 0.2
 """The kappa from which on a judge agrees with one of nothing but length more than it should."""
 LIKENESS = " (likeness to the reference answer, not quality)"
-"""Judges whose preference is not to be mistaken for one of quality."""
+"""Behind the name of a judge whose preference is not to be mistaken for one of quality."""
 
 
 def by_judges(results: Json) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from harness import format as fmt
+from harness.judging.leading import more_prompts
 from harness.leaderboard.findings import otherwise
 from harness.leaderboard.findings.judges import preferred, why_refused
 from harness.leaderboard.findings.words import (
@@ -207,5 +208,4 @@ def _needed(pair: Json) -> str:
         return ""
     if more > PRACTICAL:
         return f" More than {fmt.count(PRACTICAL)} more prompts would be needed."
-    prompts = "prompt" if more == 1 else "prompts"
-    return f" About {fmt.about(more)} more {prompts} would be needed, if that is the true difference."
+    return f" {more_prompts(more).capitalize()} would be needed, if that is the true difference."
