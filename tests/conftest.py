@@ -11,6 +11,7 @@ import pytest
 from scripted_chat import KEY, ScriptedChat, scripted_chat
 
 from harness.executors.local import WORKER_ENVIRONMENT
+from harness.json_files import read_json
 from harness.ledger import Ledger
 
 # As in the workers, and before torch is imported: OpenMP threads that spin make a busy machine crawl.
@@ -136,6 +137,37 @@ def make_llama(folder: Path, *, layers: int = 2, hidden: int = 64, tied: bool = 
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 2-layer random Llama with a ChatML byte-level tokenizer, as a model folder."""
     return make_llama(tmp_path_factory.mktemp("tiny_llama"))
+
+
+@pytest.fixture(scope="module")
+def examples() -> int:
+    """How many examples the `report` of a test file has."""
+    return 120
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, examples: int) -> Path:
+    """The folder of a made-up run, rendered: all tests of a file read it, none changes it."""
+    from report_inputs import make_report_input
+
+    from harness.report import render
+
+    made = make_report_input(tmp_path_factory.mktemp("report"), examples=examples)
+    assert render(made) == made / "index.html"
+    return made
+
+
+@pytest.fixture(scope="module")
+def index(report: Path) -> Path:
+    """The page of the `report`."""
+    return report / "index.html"
+
+
+@pytest.fixture
+def results(report: Path) -> dict[str, Any]:
+    """The results of the `report`, read anew: a test may change them."""
+    loaded: dict[str, Any] = read_json(report / "results.json")
+    return loaded
 
 
 @pytest.fixture(scope="module")

@@ -45,10 +45,6 @@ def tables(results: Json) -> dict[str, Rows]:
     )
 
 
-def _known(show: Show, value: float | None) -> str:
-    return "–" if value is None else show(value)
-
-
 def _named(results: Json, name: str) -> Json | None:
     return next((c for c in results["candidates"] if c["name"] == name), None)
 
@@ -187,8 +183,8 @@ def _neighbour(row: Json, unit: str) -> list[str]:
 
 
 def _what_it_takes(row: Json, unit: str) -> list[str]:
-    effect = _known(lambda v: fmt.difference(v, unit).lstrip("+"), row["smallest_effect"])
-    return [effect, _known(fmt.about, row["more_prompts"])]
+    effect = fmt.known(lambda v: fmt.difference(v, unit).lstrip("+"), row["smallest_effect"])
+    return [effect, fmt.known(fmt.about, row["more_prompts"])]
 
 
 # Charts
@@ -211,9 +207,9 @@ def _tradeoff(results: Json) -> Iterator[tuple[str, Rows]]:
                 candidate["name"],
                 written(one, unit)[0],
                 *(fmt.score(one[end], unit) for end in ("low", "high")),
-                _known(fmt.seconds, costs.get("train_seconds")),
-                _known(fmt.number, costs.get("train_device_hours")),
-                _known(lambda v: f"${v:.2f}", (candidate["answers"] or {}).get("cost_usd")),
+                fmt.known(fmt.seconds, costs.get("train_seconds")),
+                fmt.known(fmt.number, costs.get("train_device_hours")),
+                fmt.known(lambda v: f"${v:.2f}", (candidate["answers"] or {}).get("cost_usd")),
                 "",
             ]
         )
@@ -263,15 +259,11 @@ def _forests(results: Json) -> Iterator[tuple[str, Rows]]:
                     apart(one, of["unit"])[0],
                     [fmt.difference(one[e], of["unit"]) for e in ("low", "high")],
                 )
-            tests = [_known(_p_value, compared[key]) for key in ("p_value", "p_adjusted")]
+            tests = [fmt.known(fmt.p_figure, compared[key]) for key in ("p_value", "p_adjusted")]
             rows.append([candidate["name"], first, *ends, fmt.count(compared["n"]), *tests, ""])
         label = f"{of['name']} win rate" if kind == "judge" else of["label"]
         if rows:
             yield f"{label}, against {opponent(of) if kind == 'judge' else 'base'}", rows
-
-
-def _p_value(value: float) -> str:
-    return fmt.p_value(value).removeprefix("p = ").removeprefix("p ")
 
 
 def _distributions(results: Json) -> Iterator[tuple[str, Rows]]:
@@ -285,7 +277,7 @@ def _distributions(results: Json) -> Iterator[tuple[str, Rows]]:
             return fmt.difference(value, unit)
 
         rows = [[key, *(fmt.count(one[key]) for one in known)] for key in ("n", "better", "worse", "same")]
-        rows.append(["median", *(_known(show, one["median"]) for one in known)])
+        rows.append(["median", *(fmt.known(show, one["median"]) for one in known)])
         rows.append([f"below {show(edges[0])}", *(fmt.count(one["below"]) for one in known)])
         for i, (low, high) in enumerate(pairwise(edges)):
             rows.append([f"{show(low)} to {show(high)}", *(fmt.count(one["counts"][i]) for one in known)])
@@ -358,7 +350,7 @@ def _overview(judge: Json, results: Json) -> list[str]:
     with_people = results["agreement"]["with_people"] if results["agreement"] else []
     mine = [fmt.share(row["same"]) for row in with_people if row["judge"] == judge["name"] and row["n"]]
     shares = (analysis["swaps"].get("consistency"), analysis["unparsed"], longer)
-    return [judge["name"], "", *(_known(fmt.share, one) for one in shares), " ".join(mine)]
+    return [judge["name"], "", *(fmt.known(fmt.share, one) for one in shares), " ".join(mine)]
 
 
 def _judge(judge: Json, results: Json) -> Iterator[tuple[str, Rows]]:
@@ -433,10 +425,10 @@ def _swap(who: str, one: Json, of: Json) -> list[str]:
     return [
         who,
         fmt.count(one["pairs"]),
-        *(_known(fmt.share, one[key]) for key in keys),
+        *(fmt.known(fmt.share, one[key]) for key in keys),
         fmt.p_value(one["position_p_value"]),
-        _known(lambda v: fmt.fixed(v, 2), one["kappa"]),
-        " ".join([_known(fmt.share, of["unparsed"]), *beside]),
+        fmt.known(fmt.two, one["kappa"]),
+        " ".join([fmt.known(fmt.share, of["unparsed"]), *beside]),
     ]
 
 
@@ -463,7 +455,7 @@ def _training(results: Json) -> Iterator[tuple[str, Rows]]:
             [
                 f"{r['kind']} {r['name']}",
                 *(fmt.count(r[key]) for key in keys),
-                _known(fmt.dollars, r["cost_usd"]),
+                fmt.known(fmt.dollars, r["cost_usd"]),
             ]
             for r in charges["rows"]
         ]
@@ -488,7 +480,7 @@ def _trained(candidate: Json, one: Json, *, several: bool) -> list[str]:
         " ".join(
             [
                 fmt.number(one["final_train_loss"]),
-                _known(fmt.number, best),
+                fmt.known(fmt.number, best),
                 "" if best is None else fmt.count(one["best_step"]),
             ]
         ),
@@ -507,32 +499,32 @@ def _costs(candidate: Json, *, prices: bool) -> list[str]:
     ]
     trainable = costs["trainable_parameters"] / costs["total_parameters"]
     count = costs.get("process_count") or 1
-    paid = [_known(fmt.dollars, costs.get(f"{key}_cost_usd")) for key in ("train", "predict")]
+    paid = [fmt.known(fmt.dollars, costs.get(f"{key}_cost_usd")) for key in ("train", "predict")]
     return [
         candidate["name"],
         " ".join(
             [
                 f"{count} ×" if count > 1 else "",
-                _known(fmt.number, costs.get("train_device_hours")),
-                _known(fmt.energy, costs.get("energy_joules")),
+                fmt.known(fmt.number, costs.get("train_device_hours")),
+                fmt.known(fmt.energy, costs.get("energy_joules")),
             ]
         ),
         " ".join(
             [
-                *(_known(fmt.seconds, seconds.get(key)) for key in ("load", "train", "validate", "save")),
-                _known(fmt.seconds, costs.get("predict_seconds")),
+                *(fmt.known(fmt.seconds, seconds.get(key)) for key in ("load", "train", "validate", "save")),
+                fmt.known(fmt.seconds, costs.get("predict_seconds")),
             ]
         ),
-        f"{_known(fmt.count, costs.get('tokens_per_second'))} {_known(fmt.share, costs.get('mfu'))}",
+        f"{fmt.known(fmt.count, costs.get('tokens_per_second'))} {fmt.known(fmt.share, costs.get('mfu'))}",
         " ".join(memory),
         *([" ".join(paid)] if prices else []),
-        f"{fmt.share(trainable)} {_known(fmt.size, costs.get('artifact_bytes'))}",
+        f"{fmt.share(trainable)} {fmt.known(fmt.size, costs.get('artifact_bytes'))}",
     ]
 
 
 def spent(one: Json) -> str:
     cost = "" if one["cost_usd"] is None else fmt.dollars(one["cost_usd"])
-    return f"{_known(fmt.seconds, one['seconds'])} {cost}"
+    return f"{fmt.known(fmt.seconds, one['seconds'])} {cost}"
 
 
 def _searches(results: Json) -> Iterator[tuple[str, Rows]]:
@@ -543,7 +535,7 @@ def _searches(results: Json) -> Iterator[tuple[str, Rows]]:
                 [
                     [
                         fmt.settings(p["settings"]),
-                        _known(lambda v: fmt.number(v, 4), p["validation_loss"]),
+                        fmt.known(lambda v: fmt.number(v, 4), p["validation_loss"]),
                         spent(p),
                         p["failure"] or "",
                     ]

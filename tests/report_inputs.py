@@ -20,6 +20,7 @@ from harness.leaderboard import boards
 from harness.leaderboard.distributions import lengths, per_example
 from harness.leaderboard.verdict_lines import by_example
 from harness.records import RESULTS_SCHEMA
+from harness.report import render
 from harness.stats.multiplicity import ALPHA
 from harness.stats.paired import FLIPS
 from harness.stats.resampling import DRAWS
@@ -63,6 +64,12 @@ def changed(folder: Path, change: Callable[[Json], object]) -> Json:
     change(results)
     path.write_text(json.dumps(results, ensure_ascii=False))
     return results
+
+
+def render_changed(folder: Path, change: Callable[[Json], object], examples: int = 4) -> Path:
+    """The page of a small run whose results were changed."""
+    changed(make_report_input(folder, examples=examples), change)
+    return render(folder)
 
 
 @cache

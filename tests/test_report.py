@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import csv
 import hashlib
 import io
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_inputs import JUDGES, METRICS, TUNED, changed, make_report_input
+from report_inputs import JUDGES, LARGE, METRICS, TUNED, make_report_input, render_changed
 from rich.console import Console
 
 from harness import format as fmt
@@ -79,35 +78,15 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A realistic finished run, rendered."""
-    made = make_report_input(tmp_path_factory.mktemp("report"))
-    assert render(made) == made / "index.html"
-    return made
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path) -> Page:
-    return Page((folder / "index.html").read_text())
-
-
-def render_changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A small run whose results.json was changed, rendered."""
-    make_report_input(folder, examples=4)
-    changed(folder, change)
-    return render(folder)
+def page(report: Path) -> Page:
+    return Page((report / "index.html").read_text())
 
 
 # Tables
 
 
-def test_every_table_has_a_caption_and_every_head_a_scope(folder: Path) -> None:
-    text = (folder / "index.html").read_text()
+def test_every_table_has_a_caption_and_every_head_a_scope(report: Path) -> None:
+    text = (report / "index.html").read_text()
     tables = re.findall(r"<table\b.*?</table>", text, re.DOTALL)
     assert len(tables) > 30
     captions = [re.search(r"<caption[^>]*>([^<]+)</caption>", table) for table in tables]
@@ -268,7 +247,7 @@ def test_a_run_with_less_to_show_renders(tmp_path: Path, change: Callable[[dict[
     assert len(page.rows) == 1 + len(results["candidates"])
 
 
-def test_what_counts_other_tokens_is_shown_and_not_compared(folder: Path, tmp_path: Path) -> None:
+def test_what_counts_other_tokens_is_shown_and_not_compared(report: Path, tmp_path: Path) -> None:
     reason = "another tokenizer than base's: compare bits per byte"
 
     def foreign(results: dict[str, Any]) -> None:
@@ -287,7 +266,7 @@ def test_what_counts_other_tokens_is_shown_and_not_compared(folder: Path, tmp_pa
     assert row[1][1] == "–"
     assert row[perplexity][1].startswith("9.83")
     assert row[perplexity][1].endswith(reason)
-    drawn = len(re.findall('class="interval"', (folder / "index.html").read_text()))
+    drawn = len(re.findall('class="interval"', (report / "index.html").read_text()))
     assert len(re.findall('class="interval"', text)) == drawn - 2  # of the value, and of its difference
     assert f"qlora-r16 ({shown})" in text
     packed = json.loads(page.scripts[0])
@@ -302,14 +281,14 @@ def test_what_counts_other_tokens_is_shown_and_not_compared(folder: Path, tmp_pa
 # One file, nothing asked of anyone, nothing run but our own script
 
 
-def test_rendered_twice_is_byte_identical_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+def test_rendered_twice_is_byte_identical_wherever_it_lies(report: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "other" / "place"
     elsewhere.mkdir(parents=True)
     for name in ("results.json", "examples.jsonl"):
-        (elsewhere / name).write_bytes((folder / name).read_bytes())
+        (elsewhere / name).write_bytes((report / name).read_bytes())
     render(elsewhere)
     for name in ("index.html", "leaderboard.md", "leaderboard.csv"):
-        assert (elsewhere / name).read_bytes() == (folder / name).read_bytes()
+        assert (elsewhere / name).read_bytes() == (report / name).read_bytes()
         assert str(tmp_path).encode() not in (elsewhere / name).read_bytes()
     assert {p.name for p in elsewhere.iterdir()} == {
         "results.json", "examples.jsonl", "index.html", "leaderboard.md", "leaderboard.csv",
@@ -317,9 +296,9 @@ def test_rendered_twice_is_byte_identical_wherever_it_lies(folder: Path, tmp_pat
     }  # fmt: skip
 
 
-def test_folders_of_the_machine_are_not_shown(folder: Path) -> None:
-    assert "/home/someone" in (folder / "results.json").read_text()
-    assert "/home/someone" not in (folder / "index.html").read_text()
+def test_folders_of_the_machine_are_not_shown(report: Path) -> None:
+    assert "/home/someone" in (report / "results.json").read_text()
+    assert "/home/someone" not in (report / "index.html").read_text()
 
 
 def test_the_policy_allows_our_script_and_style_alone(page: Page) -> None:
@@ -332,7 +311,7 @@ def test_the_policy_allows_our_script_and_style_alone(page: Page) -> None:
     assert "unsafe" not in policy
 
 
-def test_nothing_is_fetched(folder: Path, page: Page) -> None:
+def test_nothing_is_fetched(report: Path, page: Page) -> None:
     names = {key for key, _ in page.attributes}
     assert not names & {"src", "srcset", "style", "action", "data", "poster", "background"}
     assert not [name for name in names if name.startswith("on")]
@@ -375,9 +354,9 @@ def _append(value: Any, text: str) -> Any:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:20]))
-def test_hostile_text_changes_no_tag(folder: Path, page: Page, tmp_path: Path, text: str) -> None:
-    results = poison(json.loads((folder / "results.json").read_text()), text)
-    lines = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()[:3]]
+def test_hostile_text_changes_no_tag(report: Path, page: Page, tmp_path: Path, text: str) -> None:
+    results = poison(json.loads((report / "results.json").read_text()), text)
+    lines = [json.loads(line) for line in (report / "examples.jsonl").read_text().splitlines()[:3]]
     examples = "".join(json.dumps(poison(line, text)) + "\n" for line in lines)
     (tmp_path / "results.json").write_text(json.dumps(results))
     (tmp_path / "examples.jsonl").write_text(examples)
@@ -442,8 +421,8 @@ def test_absolute_paths_lose_their_folders(path: str, expected: str) -> None:
 # Trust, recipes, head to head
 
 
-def test_unreadable_and_inconsistent_judges_are_called_so(folder: Path, results: dict[str, Any]) -> None:
-    text = (folder / "index.html").read_text()
+def test_unreadable_and_inconsistent_judges_are_called_so(report: Path, results: dict[str, Any]) -> None:
+    text = (report / "index.html").read_text()
     rates = {c["name"]: c["win_rates"].get("gpt4", {}) for c in results["candidates"]}
     assert f"verdicts could not be read: last2 {fmt.share(rates['last2']['unparsed'])}." in text
     below = [
@@ -456,16 +435,16 @@ def test_unreadable_and_inconsistent_judges_are_called_so(folder: Path, results:
     assert "Of 20 pairs of identical answers local called 16 a tie; of 4 it preferred the first" in text
 
 
-def test_recipes_mark_what_departs_from_the_rest(folder: Path) -> None:
-    text = (folder / "index.html").read_text()
+def test_recipes_mark_what_departs_from_the_rest(report: Path) -> None:
+    text = (report / "index.html").read_text()
     assert re.findall(r"<mark>(.*?)</mark>", text) == ["qlora", "full", "freeze", "4", "2e-05", "2e-05"]
 
 
 # Markdown, CSV, terminal
 
 
-def test_markdown_is_a_whole_table(folder: Path, results: dict[str, Any]) -> None:
-    table = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("|")]
+def test_markdown_is_a_whole_table(report: Path, results: dict[str, Any]) -> None:
+    table = [line for line in (report / "leaderboard.md").read_text().splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(results["candidates"])
     assert len({line.count("|") for line in table}) == 1
     score = results["candidates"][1]["scores"]["chrf"]
@@ -474,8 +453,8 @@ def test_markdown_is_a_whole_table(folder: Path, results: dict[str, Any]) -> Non
     assert "n = 120" in table[0]
 
 
-def test_markdown_has_every_warning(folder: Path, results: dict[str, Any]) -> None:
-    text = (folder / "leaderboard.md").read_text()
+def test_markdown_has_every_warning(report: Path, results: dict[str, Any]) -> None:
+    text = (report / "leaderboard.md").read_text()
     mine = [f"{c['name']}: {warning}" for c in results["candidates"] for warning in row_warnings(c)]
     assert mine
     for warning in [*results["warnings"], *mine]:
@@ -506,8 +485,8 @@ def test_markdown_escapes(text: str, expected: str) -> None:
     assert markdown(text) == expected
 
 
-def test_csv_is_tidy_and_exact(folder: Path, results: dict[str, Any]) -> None:
-    rows = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
+def test_csv_is_tidy_and_exact(report: Path, results: dict[str, Any]) -> None:
+    rows = list(csv.DictReader(io.StringIO((report / "leaderboard.csv").read_text())))
     found = {(row["candidate"], row["kind"], row["metric"], row["rule"]): row for row in rows}
     assert len(found) == len(rows)
     for candidate in results["candidates"]:
@@ -580,18 +559,16 @@ def test_the_terminal_names_what_does_not_fit_and_its_own_n(results: dict[str, A
 
 
 def test_the_terminal_prints_a_skewed_interval_whole(results: dict[str, Any]) -> None:
-    skewed = copy.deepcopy(results)
-    skewed["candidates"][1]["scores"]["perplexity"].update(value=52.0, low=38.9, high=128.0)
-    text = printed(skewed, 80)
+    results["candidates"][1]["scores"]["perplexity"].update(value=52.0, low=38.9, high=128.0)
+    text = printed(results, 80)
     assert "52.0 [38.9 – 128.0]" in text
     assert "lopsided" in text
 
 
 def test_the_terminal_takes_no_orders_from_text(results: dict[str, Any]) -> None:
-    hostile = copy.deepcopy(results)
-    hostile["findings"] = ["[red]not markup[/] \x1b[2J :smile:"]
-    hostile["candidates"][1]["name"] = "[bold]x[/bold]"
-    text = printed(hostile, 120, force_terminal=True)
+    results["findings"] = ["[red]not markup[/] \x1b[2J :smile:"]
+    results["candidates"][1]["name"] = "[bold]x[/bold]"
+    text = printed(results, 120, force_terminal=True)
     assert "[red]not markup[/] ␛[2J :smile:" in text
     assert "[bold]x[/bold]" in text
 
@@ -655,14 +632,13 @@ def test_importing_the_report_loads_neither_jinja2_nor_rich() -> None:
 
 @pytest.mark.slow
 def test_twenty_candidates_and_a_thousand_examples_render(tmp_path: Path) -> None:
-    tuned = [(f"lora-{i}", "lora", 1 + i / 20, 60.0 + i) for i in range(19)]
-    make_report_input(tmp_path, examples=1000, tuned=tuned)
+    make_report_input(tmp_path, examples=LARGE["examples"], tuned=LARGE["tuned"])
     assert render(tmp_path).stat().st_size < 20_000_000
 
 
-def test_every_word_of_the_page_is_explained(repo: Path, folder: Path) -> None:
+def test_every_word_of_the_page_is_explained(repo: Path, report: Path) -> None:
     guide = " ".join((repo / "reports" / "README.md").read_text().lower().split())
-    text = (folder / "index.html").read_text()
+    text = (report / "index.html").read_text()
     heads = set(re.findall(r'<th scope="col"[^>]*>(?:<button type="button">)?([a-z][^<&]*)', text))
     named = {label for _, label, *_ in METRICS} | {f"{judge} win rate" for judge, *_ in JUDGES}
     names = {"base", *(name for name, *_ in TUNED), "lora-wrong"}
@@ -681,16 +657,14 @@ def test_every_word_of_the_page_is_explained(repo: Path, folder: Path) -> None:
     assert {word for word in wanted if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", guide)} == set()
 
 
-def test_costs_that_nobody_had_have_no_columns(folder: Path) -> None:
-    results = json.loads((folder / "results.json").read_text())
+def test_costs_that_nobody_had_have_no_columns(results: dict[str, Any]) -> None:
     assert any(column.kind == "cost" for column in build_board(results).columns)
     for candidate in results["candidates"]:
         candidate["costs"] = dict.fromkeys(candidate["costs"])
     assert not any(column.kind == "cost" for column in build_board(results).columns)
 
 
-def test_a_judge_s_opponent_is_called_so_where_it_is_not_base(folder: Path) -> None:
-    results = json.loads((folder / "results.json").read_text())
+def test_a_judge_s_opponent_is_called_so_where_it_is_not_base(results: dict[str, Any]) -> None:
     judge, gold = results["judges"][0], results["candidates"][1]
     judge["against"] = gold["name"]
     gold["win_rates"].pop(judge["name"], None)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from report_inputs import make_report_input
 
 from harness.leaderboard.cautions import board_warnings
 from harness.report.board import build_board
@@ -20,14 +17,8 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Json:
-    folder = make_report_input(tmp_path_factory.mktemp("board"), examples=40)
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
-@pytest.fixture
-def results(made: Json) -> Json:
-    return copy.deepcopy(made)
+def examples() -> int:
+    return 40
 
 
 def answers(results: Json) -> dict[str, tuple[str, ...]]:

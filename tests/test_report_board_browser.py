@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browsing import Reader, sync_api
-from report_inputs import make_report_input
+from report_inputs import make_report_input, render_changed
 
 from harness.report import render
 from harness.report.board import build_board
@@ -18,20 +18,8 @@ DEFAULT = "perplexity,judge:reference,bleu"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_report_input(tmp_path_factory.mktemp("board"), examples=40)
-    render(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def index(folder: Path) -> Path:
-    return folder / "index.html"
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "results.json").read_text()))
+def examples() -> int:
+    return 40
 
 
 @pytest.fixture
@@ -156,13 +144,13 @@ def test_differences_take_the_place_of_values_on_demand(
 
 
 def test_what_cannot_be_compared_has_no_difference(reader: Reader, tmp_path: Path) -> None:
-    make_report_input(tmp_path, examples=4)
-    results = json.loads((tmp_path / "results.json").read_text())
-    results["candidates"][1]["scores"]["perplexity"]["incomparable"] = "another tokenizer than base's"
-    results["candidates"][1]["differences"]["perplexity"] = {"missing": "another tokenizer than base's"}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    page = reader.open(render(tmp_path), "#board?difference=1")
-    told = cell(page, results["candidates"][1]["name"], "perplexity").inner_text()
+    def foreign(results: dict[str, Any]) -> None:
+        candidate = results["candidates"][1]
+        candidate["scores"]["perplexity"]["incomparable"] = "another tokenizer than base's"
+        candidate["differences"]["perplexity"] = {"missing": "another tokenizer than base's"}
+
+    page = reader.open(render_changed(tmp_path, foreign), "#board?difference=1")
+    told = cell(page, "qlora-r16", "perplexity").inner_text()
     assert told.split("\n") == ["no difference", "another tokenizer than base's"]
 
 
@@ -241,11 +229,7 @@ def test_every_figure_is_the_one_of_the_results(reader: Reader, index: Path, res
 
 @pytest.mark.parametrize("judges", [1, 4])
 def test_a_usual_board_fits_a_window_of_1440(reader: Reader, tmp_path: Path, judges: int) -> None:
-    make_report_input(tmp_path, examples=4)
-    results = json.loads((tmp_path / "results.json").read_text())
-    results["judges"] = results["judges"][:judges]
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    page = reader.open(render(tmp_path))
+    page = reader.open(render_changed(tmp_path, lambda r: r.update(judges=r["judges"][:judges])))
     scroller = page.locator(".board-scroll")
     assert scroller.evaluate("box => box.scrollWidth <= box.clientWidth")
     assert any(column.startswith("cost:") for column in shown(page))

@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 from browsing import Reader
-from report_inputs import make_report_input
+from page_colours import contrast
+from report_inputs import LARGE, make_report_input
 
 from harness.report import render
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(make_report_input(tmp_path_factory.mktemp("page")))
 
 
 def names(page: Any) -> list[str]:
@@ -89,18 +85,6 @@ def test_text_is_readable_on_its_background(browser: Any, index: Path) -> None:
         reader.context.close()
 
 
-def contrast(one: str, other: str) -> float:
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance of #rrggbb, WCAG 2.1."""
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 def test_the_policy_stops_what_would_slip_in(browser: Any, index: Path) -> None:
     reader = Reader(browser)
     page = reader.open(index)
@@ -148,8 +132,7 @@ def test_it_prints(reader: Reader, index: Path) -> None:
 
 @pytest.mark.slow
 def test_a_large_page_opens(browser: Any, tmp_path: Path) -> None:
-    tuned = [(f"lora-{i}", "lora", 1 + i / 20, 60.0 + i) for i in range(19)]
-    index = render(make_report_input(tmp_path, examples=1000, tuned=tuned))
+    index = render(make_report_input(tmp_path, examples=LARGE["examples"], tuned=LARGE["tuned"]))
     reader = Reader(browser)
     page = reader.open(index)
     assert page.locator("#count").inner_text() == "1–50 of 1,000"

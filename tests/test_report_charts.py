@@ -29,21 +29,8 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_report_input(tmp_path_factory.mktemp("charts"), examples=60)
-    render(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path) -> Json:
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
-@pytest.fixture
-def fresh(folder: Path) -> Json:
-    """Results that a test may change."""
-    return dict(json.loads((folder / "results.json").read_text()))
+def examples() -> int:
+    return 60
 
 
 def serve(results: Json, index: int, charged: float | None) -> None:
@@ -53,58 +40,58 @@ def serve(results: Json, index: int, charged: float | None) -> None:
     candidate["answers"]["cost_usd"] = charged
 
 
-def test_without_a_price_the_cost_is_time_and_servers_are_not_drawn(fresh: Json) -> None:
-    serve(fresh, 2, 0.43)
-    found = tradeoff_chart(fresh)
+def test_without_a_price_the_cost_is_time_and_servers_are_not_drawn(results: Json) -> None:
+    serve(results, 2, 0.43)
+    found = tradeoff_chart(results)
     assert found is not None
     assert found.price is None
     assert found.device == "this CPU machine"
     assert found.chart.title == "perplexity against train time"
-    name = fresh["candidates"][2]["name"]
+    name = results["candidates"][2]["name"]
     assert f"{name} (not trained; a price puts what its server charged on the chart)" in found.chart.omitted
     assert found.chart.svg.count('display="none"') == 1
 
 
-def test_with_a_price_servers_are_drawn_by_what_they_charged(fresh: Json) -> None:
-    serve(fresh, 2, 0.43)
-    found = tradeoff_chart(fresh, 2.5)
+def test_with_a_price_servers_are_drawn_by_what_they_charged(results: Json) -> None:
+    serve(results, 2, 0.43)
+    found = tradeoff_chart(results, 2.5)
     assert found is not None
     assert found.chart.figures is not None
     assert found.chart.title == "perplexity against cost at $2.50 per hour"
     assert 'display="none"' not in found.chart.svg
     sums = {row[0].text: row[-1].value for row in found.chart.figures.rows}
-    assert sums.pop(fresh["candidates"][2]["name"]) == 0.43
-    hours = {c["name"]: c["costs"].get("train_device_hours") for c in fresh["candidates"]}
+    assert sums.pop(results["candidates"][2]["name"]) == 0.43
+    hours = {c["name"]: c["costs"].get("train_device_hours") for c in results["candidates"]}
     assert sums == {name: hours[name] * 2.5 for name in sums}
 
 
-def test_the_suites_price_is_for_gpus_alone(fresh: Json) -> None:
-    fresh["suite"]["price_per_gpu_hour"] = 3
-    found = tradeoff_chart(fresh)
+def test_the_suites_price_is_for_gpus_alone(results: Json) -> None:
+    results["suite"]["price_per_gpu_hour"] = 3
+    found = tradeoff_chart(results)
     assert found is not None
     assert found.price is None
-    for candidate in fresh["candidates"]:
+    for candidate in results["candidates"]:
         if candidate["training"]:
             candidate["costs"]["device"] = "NVIDIA H200"
-    found = tradeoff_chart(fresh)
+    found = tradeoff_chart(results)
     assert found is not None
     assert (found.price, found.device) == (3.0, "a GPU (NVIDIA H200)")
 
 
-def test_where_nothing_was_trained_money_needs_no_price(fresh: Json) -> None:
-    for index, _ in enumerate(fresh["candidates"][:-1]):
-        serve(fresh, index, 0.01 * 5**index)
-    found = tradeoff_chart(fresh)
+def test_where_nothing_was_trained_money_needs_no_price(results: Json) -> None:
+    for index, _ in enumerate(results["candidates"][:-1]):
+        serve(results, index, 0.01 * 5**index)
+    found = tradeoff_chart(results)
     assert found is not None
     assert (found.price, found.device, found.chart.title) == (0.0, "", "perplexity against cost")
     assert "US dollars, logarithmic" in found.chart.svg
 
 
-def test_where_nothing_has_a_cost_there_is_no_chart(fresh: Json) -> None:
-    for index, _ in enumerate(fresh["candidates"][:-1]):
-        serve(fresh, index, None)
-    assert tradeoff_chart(fresh) is None
-    assert loss_charts(fresh) == []
+def test_where_nothing_has_a_cost_there_is_no_chart(results: Json) -> None:
+    for index, _ in enumerate(results["candidates"][:-1]):
+        serve(results, index, None)
+    assert tradeoff_chart(results) is None
+    assert loss_charts(results) == []
 
 
 def test_the_correction_is_for_as_many_comparisons_as_were_made(results: Json) -> None:
@@ -192,31 +179,31 @@ def test_the_ranking_metric_comes_first(results: Json) -> None:
     assert len(titles) == len(METRICS)
 
 
-def test_losses_that_span_far_have_a_logarithmic_axis_and_other_seeds_a_ring(fresh: Json) -> None:
-    assert "logarithmic" not in "".join(chart.svg for chart in loss_charts(fresh))
-    training = fresh["candidates"][1]["training"]
+def test_losses_that_span_far_have_a_logarithmic_axis_and_other_seeds_a_ring(results: Json) -> None:
+    assert "logarithmic" not in "".join(chart.svg for chart in loss_charts(results))
+    training = results["candidates"][1]["training"]
     training["per_seed"].append(
         {**training["per_seed"][0], "seed": 1, "best_step": 200, "best_validation_loss": 0.1}
     )
-    validation = loss_charts(fresh)[1]
+    validation = loss_charts(results)[1]
     assert "logarithmic" in validation.svg
     assert validation.svg.count("hollow") == 1
     assert "Lines are the first seed's. A ring is another seed's best validation." in validation.caption
 
 
-def test_lengths_that_start_at_nothing_have_a_linear_axis(fresh: Json) -> None:
-    fresh["data"]["reference_lengths"]["quantiles"] = {
+def test_lengths_that_start_at_nothing_have_a_linear_axis(results: Json) -> None:
+    results["data"]["reference_lengths"]["quantiles"] = {
         "5": 0.0,
         "25": 2.0,
         "50": 9.0,
         "75": 90.0,
         "95": 9000.0,
     }
-    chart = lengths_chart(fresh)
+    chart = lengths_chart(results)
     assert chart is not None
     assert "logarithmic" not in chart.svg
-    fresh["data"]["reference_lengths"]["quantiles"]["5"] = 1.0
-    chart = lengths_chart(fresh)
+    results["data"]["reference_lengths"]["quantiles"]["5"] = 1.0
+    chart = lengths_chart(results)
     assert chart is not None
     assert "characters, logarithmic" in chart.svg
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import pytest
 from report_candidates import TUNED
 from report_examples import METRICS
-from report_inputs import JUDGES, make_report_input
+from report_inputs import JUDGES
 
-from harness.report import render
 from harness.report.charts.lengths import QUANTILES
 
 Json = dict[str, Any]
@@ -63,20 +61,13 @@ class Tables(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_report_input(tmp_path_factory.mktemp("charts"), examples=60)
-    render(made)
-    return made
+def examples() -> int:
+    return 60
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> Json:
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
-@pytest.fixture(scope="module")
-def tables(folder: Path) -> Tables:
-    return Tables((folder / "index.html").read_text())
+def tables(report: Path) -> Tables:
+    return Tables((report / "index.html").read_text())
 
 
 def values(cells: list[tuple[dict[str, str], str]]) -> list[float | None]:
@@ -84,8 +75,8 @@ def values(cells: list[tuple[dict[str, str], str]]) -> list[float | None]:
     return [float(given["data-value"]) if "data-value" in given else None for given, _ in cells]
 
 
-def test_charts_have_titles_descriptions_and_no_broken_number(folder: Path, results: Json) -> None:
-    drawings = re.findall(r"<svg[^>]*role=\"img\".*?</svg>", (folder / "index.html").read_text(), re.DOTALL)
+def test_charts_have_titles_descriptions_and_no_broken_number(report: Path, results: Json) -> None:
+    drawings = re.findall(r"<svg[^>]*role=\"img\".*?</svg>", (report / "index.html").read_text(), re.DOTALL)
     panels = sum(len(candidate.get("per_example", {})) for candidate in results["candidates"])
     assert panels >= len(METRICS) * (len(TUNED) - 1)
     tradeoff, matrix, lengths, losses, forests = 1, 1, 1, 2, len(METRICS) + len(JUDGES)
@@ -93,13 +84,13 @@ def test_charts_have_titles_descriptions_and_no_broken_number(folder: Path, resu
     for drawing in drawings:
         assert re.search(r"<title id=[^>]*>[^<]+</title><desc id=[^>]*>[^<]+</desc>", drawing)
         assert not re.search(r"\b(nan|inf|None)\b", drawing)
-    identities = re.findall(r"\bid=\"([^\"]+)\"", (folder / "index.html").read_text())
+    identities = re.findall(r"\bid=\"([^\"]+)\"", (report / "index.html").read_text())
     assert len(identities) == len(set(identities))
 
 
-def test_every_drawing_has_a_table_behind_it(folder: Path, tables: Tables) -> None:
+def test_every_drawing_has_a_table_behind_it(report: Path, tables: Tables) -> None:
     charts = (
-        (folder / "index.html").read_text().partition('<section id="charts"')[2].partition("</section>")[0]
+        (report / "index.html").read_text().partition('<section id="charts"')[2].partition("</section>")[0]
     )
     figures = charts.split("<figure")[1:]
     assert len(figures) == len(tables.found) == 1 + 1 + 1 + 2 + len(METRICS) + len(JUDGES) + len(METRICS)

@@ -8,14 +8,6 @@ from typing import Any
 import pytest
 from browsing import Reader, sync_api
 from example_pages import check, count, numbers, wait_for_hash
-from report_inputs import make_report_input
-
-from harness.report import render
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(make_report_input(tmp_path_factory.mktemp("page")))
 
 
 def test_a_link_reproduces_the_view(browser: Any, reader: Reader, index: Path) -> None:

@@ -15,6 +15,7 @@ from report_candidates import TUNED
 from report_examples import METRICS
 from report_inputs import JUDGES, make_report_input
 
+from harness.json_files import iter_json_lines
 from harness.report import render
 from harness.report.board import build_board
 from harness.report.explorer import Examples, load_examples
@@ -32,19 +33,9 @@ WORDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_report_input(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path) -> Json:
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
 @pytest.fixture
-def lines(folder: Path) -> list[Json]:
-    return [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+def lines(report: Path) -> list[Json]:
+    return list(iter_json_lines(report / "examples.jsonl"))
 
 
 def columns(examples: Examples) -> Json:
@@ -176,7 +167,7 @@ def test_names_that_differ_in_what_cannot_be_seen_differ_on_the_page(results: Js
 
 
 def test_metrics_that_are_no_mean_of_examples_are_named(
-    results: Json, lines: list[Json], folder: Path
+    results: Json, lines: list[Json], index: Path
 ) -> None:
     assert load_examples(results, lines).pooled == (
         "perplexity", "bits per byte", "token accuracy", "BLEU", "chrF"
@@ -185,7 +176,7 @@ def test_metrics_that_are_no_mean_of_examples_are_named(
         for answer in line["answers"].values():
             answer["statistics"] = {"exact_match": answer["statistics"].get("exact_match") or [None]}
     assert load_examples(results, lines).pooled == ()
-    told = " ".join((render(folder)).read_text().split())
+    told = " ".join(index.read_text().split())
     assert (
         "The board’s perplexity, bits per byte, token accuracy, BLEU and chrF are made of the counts" in told
     )

@@ -12,22 +12,18 @@ from browsing import Reader, sync_api
 from example_pages import check, count, numbers, orders, wait_for_hash
 from report_candidates import TUNED
 from report_examples import METRICS
-from report_inputs import make_report_input
+from report_inputs import render_changed
 
+from harness.json_files import iter_json_lines
 from harness.report import render
 from harness.report.explorer import load_examples
 
 Json = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(make_report_input(tmp_path_factory.mktemp("page")))
-
-
 @pytest.fixture
 def lines(index: Path) -> list[Json]:
-    return [json.loads(line) for line in (index.parent / "examples.jsonl").read_text().splitlines()]
+    return list(iter_json_lines(index.parent / "examples.jsonl"))
 
 
 # Paging
@@ -154,11 +150,10 @@ def test_one_side_ahead_most_comes_first(
 
 
 def test_values_of_another_tokenizer_are_not_set_against_each_other(reader: Reader, tmp_path: Path) -> None:
-    make_report_input(tmp_path, examples=4)
-    results = json.loads((tmp_path / "results.json").read_text())
-    results["candidates"][1]["scores"]["perplexity"]["incomparable"] = "another tokenizer than base's"
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    page = reader.open(render(tmp_path))
+    def foreign(results: Json) -> None:
+        results["candidates"][1]["scores"]["perplexity"]["incomparable"] = "another tokenizer than base's"
+
+    page = reader.open(render_changed(tmp_path, foreign))
 
     def ahead() -> list[str]:
         marked = page.locator(".scores div", has=page.locator("dd.ahead")).locator("dt")

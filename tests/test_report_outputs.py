@@ -23,11 +23,14 @@ from report_inputs import make_report_input
 
 from harness import format as fmt
 from harness.errors import InputError
+from harness.json_files import iter_json_lines, read_json
 from harness.publish import publish
+from harness.records import Message, Prompting
 from harness.report import render
 from harness.report.board import build_board
 from harness.report.outputs import parquet
 from harness.report.outputs.card_figures import results_of
+from harness.report.outputs.load_code import load_code
 from harness.report.outputs.model_card import has_card, model_card
 from harness.report.outputs.names import folder_names
 from harness.report.outputs.standard_errors import StandardError
@@ -42,32 +45,20 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_report_input(tmp_path_factory.mktemp("report"), examples=24)
-    render(made)
-    return made
+def examples() -> int:
+    return 24
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> Json:
-    return read(folder / "results.json")
-
-
-@pytest.fixture(scope="module")
-def entries(folder: Path) -> list[Json]:
-    return [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
-
-
-def read(path: Path) -> Json:
-    loaded: Json = json.loads(path.read_text())
-    return loaded
+def entries(report: Path) -> list[Json]:
+    return list(iter_json_lines(report / "examples.jsonl"))
 
 
 def made(folder: Path, change: Callable[[Json, list[Json]], None], examples: int = 6) -> Path:
     """A report of inputs that `change` has changed in place."""
     make_report_input(folder, examples=examples)
-    results = read(folder / "results.json")
-    entries = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    results = read_json(folder / "results.json")
+    entries = list(iter_json_lines(folder / "examples.jsonl"))
     change(results, entries)
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "examples.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
@@ -89,10 +80,10 @@ def rename(names: dict[str, str]) -> Callable[[Json, list[Json]], None]:
 # examples.parquet
 
 
-def test_pandas_reads_every_answer_as_a_row(folder: Path, results: Json, entries: list[Json]) -> None:
+def test_pandas_reads_every_answer_as_a_row(report: Path, results: Json, entries: list[Json]) -> None:
     import pandas as pd
 
-    frame = pd.read_parquet(folder / "examples.parquet")
+    frame = pd.read_parquet(report / "examples.parquet")
     told = {(row.example_id, row.candidate): row for row in frame.itertuples()}
     assert len(told) == len(frame) == sum(len(entry["answers"]) for entry in entries)
     for entry in entries:
@@ -111,10 +102,10 @@ def test_pandas_reads_every_answer_as_a_row(folder: Path, results: Json, entries
                 assert math.isnan(value) if expected is None else value == expected
 
 
-def test_datasets_reads_it_too(folder: Path, tmp_path: Path, entries: list[Json]) -> None:
+def test_datasets_reads_it_too(report: Path, tmp_path: Path, entries: list[Json]) -> None:
     from datasets import load_dataset
 
-    path = str(folder / "examples.parquet")
+    path = str(report / "examples.parquet")
     loaded = load_dataset("parquet", data_files=path, split="train", cache_dir=str(tmp_path))
     assert len(loaded) == sum(len(entry["answers"]) for entry in entries)
     assert loaded[0]["prompt"] == entries[0]["prompt"]
@@ -123,10 +114,10 @@ def test_datasets_reads_it_too(folder: Path, tmp_path: Path, entries: list[Json]
     }  # fmt: skip
 
 
-def test_verdicts_stand_as_their_candidate_sees_them(folder: Path, entries: list[Json]) -> None:
+def test_verdicts_stand_as_their_candidate_sees_them(report: Path, entries: list[Json]) -> None:
     import pandas as pd
 
-    frame = pd.read_parquet(folder / "examples.parquet").set_index(["example_id", "candidate"])
+    frame = pd.read_parquet(report / "examples.parquet").set_index(["example_id", "candidate"])
     count = 0
     for entry in entries:
         for judge, by_candidate in entry["verdicts"].items():
@@ -181,7 +172,7 @@ def test_text_that_utf8_cannot_hold_breaks_nothing(tmp_path: Path) -> None:
             json.loads(line)
 
 
-def test_what_is_no_row_is_said_and_leaves_the_folder_as_it_was(folder: Path, tmp_path: Path) -> None:
+def test_what_is_no_row_is_said_and_leaves_the_folder_as_it_was(report: Path, tmp_path: Path) -> None:
     made(tmp_path, lambda *_: None)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
@@ -220,22 +211,22 @@ def test_no_examples_are_an_empty_table(tmp_path: Path) -> None:
     assert "score_chrf" in frame.columns
 
 
-def test_its_columns_are_documented(folder: Path, repo: Path) -> None:
+def test_its_columns_are_documented(report: Path, repo: Path) -> None:
     import pandas as pd
 
     guide = (repo / "reports" / "README.md").read_text(encoding="utf-8")
-    columns = pd.read_parquet(folder / "examples.parquet").columns
+    columns = pd.read_parquet(report / "examples.parquet").columns
     named = {column if not column.startswith("score_") else "score_<metric>" for column in columns}
     assert [name for name in sorted(named) if f"`{name}`" not in guide] == []
-    lines = csv.reader(io.StringIO((folder / "leaderboard.csv").read_text()))
+    lines = csv.reader(io.StringIO((report / "leaderboard.csv").read_text()))
     assert [name for name in next(lines) if not re.search(rf"\b{name}\b", guide)] == []
 
 
-def test_the_guide_s_own_code_gives_what_it_says(folder: Path, repo: Path, entries: list[Json]) -> None:
+def test_the_guide_s_own_code_gives_what_it_says(report: Path, repo: Path, entries: list[Json]) -> None:
     guide = (repo / "reports" / "README.md").read_text(encoding="utf-8")
     code = guide.split("## examples.parquet")[1].split("```python\n")[1].split("```")[0]
     found: dict[str, Any] = {}
-    exec(code.replace("reports/mine", folder.as_posix()), found)
+    exec(code.replace("reports/mine", report.as_posix()), found)
     assert len(found["verdicts"]) == sum(len(v) for v in found["answers"]["verdicts"])
     values = found["answers"].groupby("candidate").mean(numeric_only=True)
     apart = set()
@@ -262,17 +253,17 @@ def lm_eval_files(folder: Path, name: str) -> tuple[Json, list[Json]]:
     (found,) = [path for path in paths if "/results_" in path and ".json" in path]
     (samples,) = [path for path in paths if "/samples_" in path and ".json" in path]
     file = Path(samples).name
-    results = read(Path(found))
+    results = read_json(Path(found))
     assert [file[file.find("_") + 1 : file.rfind("_")]] == list(results["results"])
-    return results, [json.loads(line) for line in Path(samples).read_text().splitlines()]
+    return results, list(iter_json_lines(Path(samples)))
 
 
-def test_lm_eval_results_are_the_board_s(folder: Path, results: Json) -> None:
+def test_lm_eval_results_are_the_board_s(report: Path, results: Json) -> None:
     for candidate in results["candidates"]:
         if candidate["status"] != "ok":
-            assert not (folder / "lm-eval" / candidate["name"]).exists()
+            assert not (report / "lm-eval" / candidate["name"]).exists()
             continue
-        found, _ = lm_eval_files(folder, candidate["name"])
+        found, _ = lm_eval_files(report, candidate["name"])
         (task,) = found["results"]
         for metric in results["metrics"]:
             score = candidate["scores"][metric["name"]]
@@ -286,12 +277,12 @@ def test_lm_eval_results_are_the_board_s(folder: Path, results: Json) -> None:
         assert not {"date", "lm_eval_version", "git_hash"} & found.keys()
 
 
-def test_lm_eval_samples_are_the_answers(folder: Path, results: Json, entries: list[Json]) -> None:
+def test_lm_eval_samples_are_the_answers(report: Path, results: Json, entries: list[Json]) -> None:
     def sha(text: str) -> str:
         return hashlib.sha256(text.encode()).hexdigest()
 
     name = results["candidates"][1]["name"]
-    found, samples = lm_eval_files(folder, name)
+    found, samples = lm_eval_files(report, name)
     answered = [(i, entry) for i, entry in enumerate(entries) if entry["answers"][name]["text"] is not None]
     assert len(answered) == len(entries) - 1
     (task,) = found["results"]
@@ -319,10 +310,10 @@ def test_lm_eval_samples_are_the_answers(folder: Path, results: Json, entries: l
     assert found["task_hashes"] == {task: sha(hashes)}
 
 
-def test_datasets_reads_the_samples(folder: Path, tmp_path: Path) -> None:
+def test_datasets_reads_the_samples(report: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    (path,) = (folder / "lm-eval" / "full").glob("samples_*.jsonl")
+    (path,) = (report / "lm-eval" / "full").glob("samples_*.jsonl")
     loaded = load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path))
     assert loaded[0]["filtered_resps"] == [json.loads(path.read_text().splitlines()[0])["filtered_resps"][0]]
 
@@ -371,21 +362,21 @@ def cards(folder: Path) -> dict[str, str]:
     return {path.parent.name: path.read_text() for path in sorted((folder / "cards").glob("*/README.md"))}
 
 
-def test_only_what_was_trained_has_a_card(folder: Path, results: Json) -> None:
+def test_only_what_was_trained_has_a_card(report: Path, results: Json) -> None:
     trained = {c["name"] for c in results["candidates"] if c["training"] and c["status"] == "ok"}
-    assert cards(folder).keys() == trained
+    assert cards(report).keys() == trained
     assert "base" not in trained
     assert "lora-wrong" not in trained
 
 
-def test_the_head_survives_the_hub_s_own_reader(folder: Path, results: Json) -> None:
+def test_the_head_survives_the_hub_s_own_reader(report: Path, results: Json) -> None:
     from huggingface_hub import EvalResult, ModelCard
     from huggingface_hub.repocard_data import model_index_to_eval_results
 
     for candidate in results["candidates"]:
         if not has_card(candidate):
             continue
-        text = cards(folder)[candidate["name"]]
+        text = cards(report)[candidate["name"]]
         card = ModelCard(text)
         found = card.data.eval_results
         assert found
@@ -420,11 +411,11 @@ def test_datasets_and_bases_of_the_hub_are_named(results: Json) -> None:
     assert (data.base_model, data.base_model_relation) == ("org/base-1b", "finetune")
 
 
-def test_a_card_says_how_it_was_trained_and_what_speaks_against_it(folder: Path, results: Json) -> None:
+def test_a_card_says_how_it_was_trained_and_what_speaks_against_it(report: Path, results: Json) -> None:
     from harness.report.text import markdown
 
     by_name = {candidate["name"]: candidate for candidate in results["candidates"]}
-    text = cards(folder)["last2"]
+    text = cards(report)["last2"]
     for warning in (*results["warnings"], *by_name["last2"]["warnings"], *by_name["last2"]["judge_warnings"]):
         assert f"- {markdown(warning)}\n" in text
     assert by_name["last2"]["warnings"]
@@ -467,11 +458,11 @@ def table_of(card: str) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def test_one_seed_has_no_column_of_its_own(folder: Path) -> None:
-    heads, _ = table_of(cards(folder)["full"])
+def test_one_seed_has_no_column_of_its_own(report: Path) -> None:
+    heads, _ = table_of(cards(report)["full"])
     assert heads == ["metric", "value", "95% interval", "n", "base", "difference to base", "verdict"]
-    assert "over these examples. " in cards(folder)["full"]
-    assert "alone" not in cards(folder)["full"]
+    assert "over these examples. " in cards(report)["full"]
+    assert "alone" not in cards(report)["full"]
 
 
 def test_what_the_board_does_not_believe_is_left_out_of_the_card(results: Json) -> None:
@@ -518,6 +509,41 @@ def test_the_code_is_python_for_every_method_and_template(results: Json, templat
     compile(code.removesuffix("```\n"), "card", "exec")
     assert ("PeftModel" in code) == (method != "full")
     assert ("BitsAndBytesConfig(load_in_4bit=True)" in code) == (method == "qlora")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"template": "chat"},
+        {"template": "alpaca"},
+        {"template": "jinja", "source": "{% for m in messages %}{{ m.content }}\n{% endfor %}"},
+        {"template": "jinja", "source": "{{ bos_token }}{% for m in messages %}{{ m.content }} {% endfor %}"},
+        {"template": "plain"},
+        {"template": "plain", "text_prompt_start": "Q: ", "text_answer_separator": "\nA: ",
+         "add_eos_token_to_prompt": True},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("starts", [True, False], ids=["bos", "no bos"])
+def test_the_prompt_of_the_code_is_that_of_training(
+    results: Json, tmp_path: Path, settings: Json, starts: bool
+) -> None:
+    from conftest import make_tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    from harness.modeling.supervision import Renderer
+
+    tokenizer, candidate = make_tokenizer(tmp_path), results["candidates"][2]
+    if starts:
+        bos = (tokenizer.bos_token, tokenizer.bos_token_id)
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{bos[0]} $A", special_tokens=[bos])
+    assert (tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id) is starts
+    candidate["recipe"]["prompting"] |= settings
+    code = load_code(candidate, "me/tuned", "org/base", None).rpartition("\n\n")[2]
+    found: dict[str, Any] = {"tokenizer": tokenizer}
+    exec(code.partition("\noutput = ")[0], found)
+    renderer = Renderer(tokenizer, Prompting(**candidate["recipe"]["prompting"]))
+    question = [Message("user", "Your question here")]
+    assert found["inputs"]["input_ids"][0].tolist() == renderer.prompt_ids(question)
 
 
 # Hostile names, folders, and what is private
@@ -587,13 +613,13 @@ def test_no_name_is_taken_for_anything_else_in_the_head(results: Json, text: str
         assert told["chrf"] == 1e-05
 
 
-def test_a_report_needs_nothing_of_the_hub(folder: Path, tmp_path: Path) -> None:
+def test_a_report_needs_nothing_of_the_hub(report: Path, tmp_path: Path) -> None:
     """huggingface_hub reads its settings when it is imported, and fails where they are no good."""
     for name in ("results.json", "examples.jsonl"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / name).write_bytes((report / name).read_bytes())
     done = harness("report", tmp_path, folder=tmp_path, env={"HF_ENDPOINT": "http://[broken"})
     assert done.returncode == 0, done.stderr
-    assert cards(tmp_path) == cards(folder)
+    assert cards(tmp_path) == cards(report)
     code = (
         "import json, sys; from harness.report.outputs.model_card import model_card\n"
         "found = json.load(open('results.json'))\n"
@@ -617,13 +643,13 @@ def test_nothing_private_is_written(tmp_path: Path) -> None:
 # Whole, the same every time, and only ours
 
 
-def test_rendered_twice_is_the_same_to_the_byte(folder: Path, tmp_path: Path) -> None:
+def test_rendered_twice_is_the_same_to_the_byte(report: Path, tmp_path: Path) -> None:
     for name in ("results.json", "examples.jsonl"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / name).write_bytes((report / name).read_bytes())
     render(tmp_path)
     render(tmp_path)
     ours = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    theirs = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    theirs = {path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()}
     del theirs[Path("verdicts.jsonl")]
     assert ours == theirs
     assert not any(path.name.endswith(".partial") for path in tmp_path.rglob("*"))
@@ -675,12 +701,12 @@ def test_a_forged_list_of_what_was_written_removes_nothing_outside(tmp_path: Pat
     render(report)
 
 
-def test_a_report_is_named_by_its_folder_or_its_results(folder: Path, tmp_path: Path) -> None:
+def test_a_report_is_named_by_its_folder_or_its_results(report: Path, tmp_path: Path) -> None:
     for name in ("results.json", "examples.jsonl"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / name).write_bytes((report / name).read_bytes())
     done = harness("report", "results.json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "index.html").read_bytes() == (folder / "index.html").read_bytes()
+    assert (tmp_path / "index.html").read_bytes() == (report / "index.html").read_bytes()
     missing = harness("report", "nowhere/results.json", folder=tmp_path)
     assert missing.returncode == 2
     assert len(missing.stderr.splitlines()) == 1
@@ -696,8 +722,8 @@ def test_publishing_writes_them_all(tmp_path: Path) -> None:
 # leaderboard.md and leaderboard.csv
 
 
-def test_the_signs_of_the_terminal_stand_behind_the_figures(folder: Path, results: Json) -> None:
-    text = (folder / "leaderboard.md").read_text()
+def test_the_signs_of_the_terminal_stand_behind_the_figures(report: Path, results: Json) -> None:
+    text = (report / "leaderboard.md").read_text()
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
     signs = {"better": " +", "worse": " −", "cannot be told apart": r" \~"}
     seen = set()
@@ -740,8 +766,8 @@ def test_a_judge_that_is_not_believed_is_marked_in_markdown(results: Json) -> No
     assert head.count("not believed") == 1
 
 
-def test_every_fraction_in_the_csv_says_that_it_is_one(folder: Path, results: Json) -> None:
-    rows = list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text())))
+def test_every_fraction_in_the_csv_says_that_it_is_one(report: Path, results: Json) -> None:
+    rows = list(csv.DictReader(io.StringIO((report / "leaderboard.csv").read_text())))
     units = {metric["name"]: metric["unit"] for metric in results["metrics"]}
     assert "%" in units.values()
     for row in rows:
@@ -752,8 +778,8 @@ def test_every_fraction_in_the_csv_says_that_it_is_one(folder: Path, results: Js
             assert row["unit"] == units[row["metric"]]
 
 
-def test_markdown_has_the_finding_first_and_folds_the_rest(folder: Path, results: Json) -> None:
-    lines = (folder / "leaderboard.md").read_text().splitlines()
+def test_markdown_has_the_finding_first_and_folds_the_rest(report: Path, results: Json) -> None:
+    lines = (report / "leaderboard.md").read_text().splitlines()
     assert lines[2].startswith("**qlora-r16 has the best perplexity")
     table = next(i for i, line in enumerate(lines) if line.startswith("|"))
     folded = [i for i, line in enumerate(lines) if line.startswith("<details>")]
@@ -765,13 +791,13 @@ def test_markdown_has_the_finding_first_and_folds_the_rest(folder: Path, results
     assert f"({len(results['findings']) - 1})" in lines[folded[0]]
 
 
-def test_a_random_order_of_keys_makes_no_difference(folder: Path, tmp_path: Path) -> None:
+def test_a_random_order_of_keys_makes_no_difference(report: Path, tmp_path: Path) -> None:
     """The id in lm-eval's names is of the results, not of how they were written down."""
-    found = read(folder / "results.json")
+    found = read_json(report / "results.json")
     keys = list(found)
     random.Random(1).shuffle(keys)
     (tmp_path / "results.json").write_text(json.dumps({key: found[key] for key in keys}, indent=1))
-    (tmp_path / "examples.jsonl").write_bytes((folder / "examples.jsonl").read_bytes())
+    (tmp_path / "examples.jsonl").write_bytes((report / "examples.jsonl").read_bytes())
     render(tmp_path)
     names = {path.name for path in (tmp_path / "lm-eval" / "full").iterdir()}
-    assert names == {path.name for path in (folder / "lm-eval" / "full").iterdir()}
+    assert names == {path.name for path in (report / "lm-eval" / "full").iterdir()}

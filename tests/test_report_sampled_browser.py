@@ -11,6 +11,7 @@ import pytest
 from browsing import Reader, sync_api
 from report_inputs import make_report_input
 
+from harness.json_files import iter_json_lines
 from harness.report import render
 
 Json = dict[str, Any]
@@ -31,7 +32,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lines(index: Path) -> list[Json]:
-    return [json.loads(line) for line in (index.parent / "examples.jsonl").read_text().splitlines()]
+    return list(iter_json_lines(index.parent / "examples.jsonl"))
 
 
 def numbers(page: Any) -> list[int]:

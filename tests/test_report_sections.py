@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 import html
 import itertools
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report_inputs import changed, make_report_input
+from report_inputs import render_changed
 
 from harness import format as fmt
 from harness.leaderboard.standing import by_judge
-from harness.report import render
 from harness.report.views import bars, provenance
 from harness.report.views.agreement import agreement_table
 from harness.report.views.judges import warnings_on
@@ -30,27 +28,8 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_report_input(tmp_path_factory.mktemp("sections"))
-    render(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def text(folder: Path) -> str:
-    return (folder / "index.html").read_text()
-
-
-@pytest.fixture
-def results(folder: Path) -> Json:
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
-def render_changed(folder: Path, change: Callable[[Json], None]) -> Path:
-    """A small run whose results.json was changed, rendered."""
-    make_report_input(folder, examples=12)
-    changed(folder, change)
-    return render(folder)
+def text(report: Path) -> str:
+    return (report / "index.html").read_text()
 
 
 def plain(markup: str) -> str:
@@ -148,7 +127,7 @@ def test_judges_stand_side_by_side_where_there_are_several(text: str, results: J
         consistency = judge["analysis"]["swaps"]["consistency"]
         assert row[2] == ("–" if consistency is None else fmt.share(consistency))
         assert row[3] == fmt.share(judge["analysis"]["unparsed"])
-    one = render_changed(tmp_path, lambda r: only_judges(r, r["judges"][:1])).read_text()
+    one = render_changed(tmp_path, lambda r: only_judges(r, r["judges"][:1]), examples=12).read_text()
     assert "judges-overview" not in one
     assert one.count('<article class="judge"') == 1
 
@@ -161,7 +140,7 @@ def only_judges(results: Json, judges: list[Json]) -> None:
 
 
 def test_a_suite_without_judges_says_so(tmp_path: Path) -> None:
-    text = render_changed(tmp_path, lambda r: only_judges(r, [])).read_text()
+    text = render_changed(tmp_path, lambda r: only_judges(r, []), examples=12).read_text()
     assert "This suite has no judge." in text
     assert 'class="judge"' not in text
 
@@ -173,7 +152,8 @@ def test_a_judge_without_a_verdict_is_there_with_what_it_took(tmp_path: Path) ->
         for candidate in results["candidates"]:
             candidate["win_rates"] = {}
 
-    told = plain(part(render_changed(tmp_path, silence).read_text(), 'id="judge-0" ', "</article>"))
+    text = render_changed(tmp_path, silence, examples=12).read_text()
+    told = plain(part(text, 'id="judge-0" ', "</article>"))
     assert "no verdict Nothing is known of it." in told
     assert "cost $2.75 tokens 906,500 + 48,000" in told
 
@@ -333,7 +313,8 @@ def test_seeds_and_lengths_are_facts(tmp_path: Path) -> None:
         results["candidates"][1]["seeds"] = [0, 1, 2]
         results["data"].update(max_length=1024, too_long={"train": 7}, eval_repeats=3)
 
-    told = plain(part(render_changed(tmp_path, seed).read_text(), 'id="provenance"', "</section>"))
+    text = render_changed(tmp_path, seed, examples=12).read_text()
+    told = plain(part(text, 'id="provenance"', "</section>"))
     assert "seeds base 0; qlora-r16 0, 1, 2; lora-r16 0;" in told
     assert "longest row allowed, tokens 1,024" in told
     assert "rows of train longer than allowed 7" in told

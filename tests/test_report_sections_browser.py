@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 from browsing import Reader, sync_api
-from report_inputs import make_report_input
-
-from harness.report import render
 
 NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
 GRANTED = "document.execCommand = () => false"
@@ -17,8 +14,8 @@ REFUSING = "navigator.clipboard.writeText = () => Promise.reject(new Error('no')
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(make_report_input(tmp_path_factory.mktemp("page"), examples=12))
+def examples() -> int:
+    return 12
 
 
 def pasted(page: Any) -> str:

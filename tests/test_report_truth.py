@@ -11,29 +11,23 @@ from typing import Any
 import pytest
 from page_truth import Truth
 from report_candidates import TUNED
-from report_inputs import JUDGES, make_report_input
+from report_inputs import JUDGES, changed, make_report_input
 from visible_page import Node, numbers
 
+from harness.json_files import read_json
 from harness.report import render
 
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_report_input(tmp_path_factory.mktemp("truth"), examples=60)
-    render(made)
-    return made
+def examples() -> int:
+    return 60
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> Json:
-    return dict(json.loads((folder / "results.json").read_text()))
-
-
-@pytest.fixture(scope="module")
-def truth(folder: Path, results: Json) -> Truth:
-    return Truth((folder / "index.html").read_text(), results)
+def truth(report: Path, index: Path) -> Truth:
+    return Truth(index.read_text(), read_json(report / "results.json"))
 
 
 def test_every_number_on_the_page_is_that_of_the_results(truth: Truth) -> None:
@@ -69,12 +63,9 @@ CHANGES: dict[str, Callable[[Json], object]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_it_is_so_of_other_boards(name: str, results: Json, tmp_path: Path) -> None:
-    changed = json.loads(json.dumps(results))
-    CHANGES[name](changed)
-    make_report_input(tmp_path, examples=60)
-    (tmp_path / "results.json").write_text(json.dumps(changed))
-    assert Truth(render(tmp_path).read_text(), changed).faults() == []
+def test_it_is_so_of_other_boards(name: str, tmp_path: Path) -> None:
+    results = changed(make_report_input(tmp_path, examples=60), CHANGES[name])
+    assert Truth(render(tmp_path).read_text(), results).faults() == []
 
 
 @pytest.mark.parametrize("judges", [JUDGES[:1], []], ids=["one judge", "no judge"])
@@ -139,13 +130,13 @@ ALTERED = [
 def test_an_altered_number_of_the_results_is_found(truth: Truth, results: Json) -> None:
     page, missed = truth.root, []
     for path in ALTERED:
-        changed = json.loads(json.dumps(results))
+        told = json.loads(json.dumps(results))
         *way, last = path
-        place: Any = changed
+        place: Any = told
         for key in way:
             place = place[key]
         place[last] = place[last] * 3 + 1
-        altered = Truth("", changed)
+        altered = Truth("", told)
         altered.root, altered.sections = page, truth.sections
         if not altered.faults():
             missed.append(path)

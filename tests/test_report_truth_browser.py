@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import pytest
 from browsing import Reader
 from report_candidates import TUNED
 from report_examples import METRICS
-from report_inputs import make_report_input
 
-from harness.report import render
+from harness.json_files import iter_json_lines
 
 Json = dict[str, Any]
 SHOWN = """() => [...document.querySelectorAll(".example")].map(one => ({
@@ -23,13 +21,13 @@ SHOWN = """() => [...document.querySelectorAll(".example")].map(one => ({
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(make_report_input(tmp_path_factory.mktemp("truth"), examples=60))
+def examples() -> int:
+    return 60
 
 
 @pytest.fixture(scope="module")
 def lines(index: Path) -> list[Json]:
-    return [json.loads(line) for line in (index.parent / "examples.jsonl").read_text().splitlines()]
+    return list(iter_json_lines(index.parent / "examples.jsonl"))
 
 
 def is_of(text: str, value: float | None, unit: str) -> bool:

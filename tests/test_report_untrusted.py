@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from hostile_texts import CORPUS, make_hostile_report
-from report_inputs import make_report_input
 
 from harness.cli import main
 from harness.json_files import iter_json_lines, read_json, write_json
@@ -30,8 +29,8 @@ Path({mark!r}).write_text("ran")
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_report_input(tmp_path_factory.mktemp("sent"), examples=12)
+def examples() -> int:
+    return 12
 
 
 def damaged(
@@ -141,7 +140,9 @@ def test_what_is_there_twice_missing_or_contradicts_itself_is_refused(
         (lambda told: told["judges"][0]["plugin"].update(options=[1]), "plugin.options is not object"),
         (lambda told: told["judges"][1].update(name="reference"), "has two judges named 'reference'"),
         (lambda told: told["judges"][0].update(members=["ghost"]), "which is no judge of the report"),
+        (lambda told: told["judges"][0].update(members=[""]), "combines '', which is no judge"),
         (lambda told: told["judges"][0].update(members=["reference"]), "combine each other in a circle"),
+        (lambda told: told["judges"][0]["receipt"].update(examples=None), "does not say how many examples"),
         (lambda told: told.update(candidates=[]), "candidates has 0 members"),
         (lambda told: told.update(candidates="x"), "candidates is not array"),
         (lambda told: told["candidates"][1].pop("scores"), "candidates[1] lacks scores"),

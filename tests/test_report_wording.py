@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from report_inputs import make_report_input
 from visible_page import read
 
 from harness.leaderboard.findings import findings
 from harness.leaderboard.findings.words import WITHHELD
-from harness.report import render
 from harness.report.views.glance import at_a_glance
 
 Json = dict[str, Any]
@@ -22,13 +19,8 @@ LEADER = "qlora-r16"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_report_input(tmp_path_factory.mktemp("wording"), examples=60)
-
-
-@pytest.fixture
-def results(folder: Path) -> Json:
-    return dict(json.loads((folder / "results.json").read_text()))
+def examples() -> int:
+    return 60
 
 
 def told(results: Json, question: str) -> tuple[str, ...]:
@@ -99,20 +91,20 @@ def test_the_headline_calls_nobody_best_whom_base_is_before(results: Json, verdi
     )
 
 
-def test_a_small_p_value_without_a_verdict_has_its_reason(folder: Path, results: Json) -> None:
+def test_a_small_p_value_without_a_verdict_has_its_reason(index: Path, results: Json) -> None:
     """Else `p = 0.010` would stand beside "cannot be told apart"."""
     judge = results["judges"][1]
     held = [pair for pair in judge["pairs"] if pair["withheld"] == "unread"]
     assert any(pair["p_adjusted"] < 0.05 for pair in held)
     table = next(
         node
-        for node in read(render(folder).read_text()).all("table")
+        for node in read(index.read_text()).all("table")
         if any(caption.text == "Every two players by gpt4" for caption in node.all("caption"))
     )
     said = [row.text for row in table.all("tr") if WITHHELD["unread"] in row.text]
     assert [row.split()[:2] for row in said] == [[pair["a"], pair["b"]] for pair in held]
 
 
-def test_the_front_says_what_it_leaves_out(folder: Path) -> None:
-    (chart,) = (node for node in read(render(folder).read_text()).all("figure") if "tradeoff" in node.classes)
+def test_the_front_says_what_it_leaves_out(index: Path) -> None:
+    (chart,) = (node for node in read(index.read_text()).all("figure") if "tradeoff" in node.classes)
     assert "Intervals do not count for it, nor does base, which costs nothing" in chart.text

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from report_inputs import make_report_input
+from report_inputs import changed, make_report_input
 
 from harness.cli import main
 from harness.errors import InputError
@@ -46,12 +46,6 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def change(folder: Path, edit: Callable[[Json], object]) -> None:
-    results = read_json(folder / RESULTS)
-    edit(results)
-    write_json(folder / RESULTS, results)
 
 
 def limit_size(size: int) -> None:
@@ -148,7 +142,7 @@ def test_files_of_a_render_that_was_killed_are_still_known(
         (gone,) = [c for c in results["candidates"] if c["name"] == "full"]
         gone["training"] = None
 
-    change(folder, drop)
+    changed(folder, drop)
     render(folder)
     assert not (folder / CARD).exists()
     assert (folder / "cards" / "last2" / "README.md").is_file()
@@ -187,7 +181,7 @@ def test_an_edited_card_is_kept_and_said(folder: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     (folder / CARD).write_text("my words")
     for _ in range(2):
-        change(folder, lambda results: results["findings"].clear())
+        changed(folder, lambda results: results["findings"].clear())
         render(folder)
         assert (folder / CARD).read_text() == "my words"
         assert capsys.readouterr().err == (
@@ -306,7 +300,7 @@ def test_examples_of_other_kinds_are_one_line(
 def test_examples_of_another_run_or_twice_the_same_are_refused(folder: Path, tmp_path: Path) -> None:
     own = (folder / EXAMPLES).read_bytes()
     told = {"n": own.count(b"\n"), "sha256": hashlib.sha256(own).hexdigest()}
-    change(folder, lambda results: results.update(examples=told))
+    changed(folder, lambda results: results.update(examples=told))
     render(folder)
     other = make_report_input(tmp_path / "other", examples=4, seed=8) / EXAMPLES
     for content in (other.read_bytes(), b"".join(own.splitlines(keepends=True)[:-1]), b""):
@@ -350,8 +344,8 @@ def test_a_broken_address_of_the_hub_does_not_touch_a_report(folder: Path) -> No
 
 
 def test_escapes_of_a_stranger_do_not_reach_the_terminal(folder: Path) -> None:
-    change(folder, lambda results: results["metrics"].append({**results["metrics"][0], "name": "a\x1b[31m"}))
-    change(folder, lambda results: results["metrics"].append(results["metrics"][-1]))
+    changed(folder, lambda results: results["metrics"].append({**results["metrics"][0], "name": "a\x1b[31m"}))
+    changed(folder, lambda results: results["metrics"].append(results["metrics"][-1]))
     done = CliRunner().invoke(main, ["report", str(folder)])
     assert done.exit_code == 2
     assert "\x1b" not in done.output

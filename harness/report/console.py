@@ -83,23 +83,16 @@ def _table(board: Board, names: Mapping[int, str], shown: Sequence[int]) -> Tabl
     table.add_column("candidate", no_wrap=True)
     for index in shown:
         table.add_column(Text("\n".join(_head(board, index)), justify="right"), no_wrap=True)
+    columns = [_flush_right(board, index) for index in shown]
     for row in board.rows:
-        _add_row(table, board, row, names[row.index], shown)
+        name = names[row.index]
+        if row.kind == "failed":
+            table.add_row(Text("failed", "red"), Text(name, "red"))
+            continue
+        styles = [_VERDICT_STYLES.get(row.cells[index].verdict, "") for index in shown]
+        cells = map(Text, (column[row.index] for column in columns), styles)
+        table.add_row(Text(_rank(row)), Text(name, "dim" if row.kind == "base" else "bold"), *cells)
     return table
-
-
-def _add_row(table: Table, board: Board, row: Row, name: str, shown: Sequence[int]) -> None:
-    from rich.text import Text
-
-    if row.kind == "failed":
-        table.add_row(Text("failed", "red"), Text(name, "red"))
-        return
-    styles = [_VERDICT_STYLES.get(row.cells[place].verdict, "") for place in shown]
-    # rich drops the blanks at the end of what it sets flush right itself.
-    cells = [_texts(board, place)[row.index].rjust(_width(board, place)) for place in shown]
-    table.add_row(
-        Text(_rank(row)), Text(name, "dim" if row.kind == "base" else "bold"), *map(Text, cells, styles)
-    )
 
 
 def _fixed_width(board: Board, names: Mapping[int, str]) -> int:
@@ -136,6 +129,13 @@ def _texts(board: Board, place: int) -> dict[int, str]:
         index: f"{cell.text} {cell.margin}".rstrip() + f" {signs[index]}"[:room].ljust(room)
         for index, cell in cells.items()
     }
+
+
+def _flush_right(board: Board, place: int) -> dict[int, str]:
+    """The same, each as wide as the column."""
+    # rich drops the blanks at the end of what it sets flush right itself.
+    width = _width(board, place)
+    return {index: text.rjust(width) for index, text in _texts(board, place).items()}
 
 
 def _width(board: Board, place: int) -> int:

@@ -29,7 +29,7 @@ from harness.report.files import (
     write_report,
 )
 from harness.report.named_plugins import made
-from harness.report.verdict_checks import members_first, read_lines
+from harness.report.verdict_checks import PLACE, members_first, read_lines
 from harness.store import file_digest
 from harness.whole_files import telling
 
@@ -131,7 +131,7 @@ def _combined(
 
 
 def _place(line: Json) -> tuple[Any, ...]:
-    return tuple(line[key] for key in ("example_id", "seed", "first", "second", "control"))
+    return tuple(line[key] for key in PLACE)
 
 
 def _verdict(line: Json) -> Verdict:

@@ -1,6 +1,7 @@
 """What a report folder says of its judges, checked before anything is read again: a report is sent to others.
 
-Each finding is an InputError with its place. Nothing is run or opened that a file names.
+The results have the form of their schema already (`read_results`); here is what a schema cannot say. Each
+finding is an InputError with its place. Nothing is run or opened that a file names.
 """
 
 from __future__ import annotations
@@ -20,49 +21,28 @@ from harness.report.named_plugins import is_plain
 from harness.text import well_formed
 
 Json = dict[str, Any]
-_KEYS = frozenset(("judge", "example_id", "seed", "first", "second", "control", "raw", *READING))
-_PLACE = ("judge", "example_id", "seed", "first", "second", "control")
+PLACE = ("example_id", "seed", "first", "second", "control")
+"""What no two verdicts of one judge share."""
+_KEYS = frozenset(("judge", *PLACE, "raw", *READING))
 _TEXTS = ("judge", "example_id", "first", "second", "control", "choice", "fault", "reason", "raw")
 _NUMBERS = ("preference", "first_chars", "second_chars")
 
 
 def members_first(results: Json, where: str) -> list[Json]:
     """The judges of a results.json, those that others combine before these."""
-    judges = results["judges"]
-    if not isinstance(judges, list) or not all(map(_is_judge, judges)):
-        raise InputError("holds judges that are none of this schema", where=where, fix=FIX)
-    candidates = results["candidates"]
-    if not isinstance(candidates, list) or not candidates or not all(map(_is_named, candidates)):
-        raise InputError("holds no candidates of this schema", where=where, fix=FIX)
-    by_name = {judge["name"]: judge for judge in judges}
-    if len(by_name) < len(judges):
-        raise InputError("holds two judges of one name", where=where, fix=FIX)
-    for judge in judges:
+    by_name = {judge["name"]: judge for judge in results["judges"]}
+    for judge in by_name.values():
         _check_plugin(judge, where)
-        if unknown := next((name for name in judge["members"] if name not in by_name), None):
+        _check_count(judge, where)
+        if unknown := [name for name in judge["members"] if name not in by_name]:
             name = quoted(judge["name"])
-            what = f"judge {name} combines {quoted(unknown)}, which is no judge of the report"
+            what = f"judge {name} combines {quoted(unknown[0])}, which is no judge of the report"
             raise InputError(what, where=where, fix=FIX)
     try:
         order = TopologicalSorter({name: judge["members"] for name, judge in by_name.items()})
         return [by_name[name] for name in order.static_order()]
     except CycleError:
         raise InputError("holds judges that combine each other in a circle", where=where, fix=FIX) from None
-
-
-def _is_named(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
-
-
-def _is_judge(entry: Any) -> bool:
-    if not _is_named(entry) or not isinstance(entry.get("against"), str):
-        return False
-    members, plugin, receipt = entry.get("members"), entry.get("plugin"), entry.get("receipt")
-    if not isinstance(members, list) or not all(isinstance(name, str) for name in members):
-        return False
-    if not _is_named(plugin) or not isinstance(plugin.get("options"), dict):
-        return False
-    return isinstance(receipt, dict) and type(receipt.get("examples")) is int
 
 
 def _check_plugin(judge: Json, where: str) -> None:
@@ -72,6 +52,13 @@ def _check_plugin(judge: Json, where: str) -> None:
         name = quoted(judge["name"])
         what = f"judge {name} names {quoted(plugin)}, and a report may not say what file to run"
         raise InputError(what, where=where, fix="name it as a plugin is called, and give --suite")
+
+
+def _check_count(judge: Json, where: str) -> None:
+    """The form of results.json lets this number be null, and the lines are held against it."""
+    if judge["receipt"]["examples"] is None:
+        what = f"does not say how many examples judge {quoted(judge['name'])} judged"
+        raise InputError(what, where=where, fix=FIX)
 
 
 def read_lines(folder: Path, results: Json, examples: Collection[str]) -> dict[str, list[Json]]:
@@ -88,7 +75,7 @@ def read_lines(folder: Path, results: Json, examples: Collection[str]) -> dict[s
         except InputError as error:
             what = f"not a verdict of this report: {error}"
             raise InputError(what, where=where, fix=FIX) from None
-        before = seen.setdefault(tuple(line[key] for key in _PLACE), where)
+        before = seen.setdefault(tuple(line[key] for key in ("judge", *PLACE)), where)
         if before != where:
             raise InputError(f"stands at {before} already", where=where, fix=FIX)
         lines[line["judge"]].append(line)

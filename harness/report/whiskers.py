@@ -52,7 +52,7 @@ def _difference(cell: Cell) -> Cell:
     return Cell() if apart is None else Cell(value=apart.value, low=apart.low, high=apart.high)
 
 
-def _column_scale(origin: float | None, cells: Sequence[Cell], *, anchored: bool = False) -> svg.Scale | None:
+def _column_scale(origin: float | None, cells: Sequence[Cell], *, anchored: bool) -> svg.Scale | None:
     """The scale that a column's whiskers share; None where it has no values.
 
     `origin` is what they are compared with: base's value, or an even win rate. Where it lies far off the

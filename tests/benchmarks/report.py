@@ -25,13 +25,12 @@ from typing import Any
 
 from processes import measured_alone
 
-TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # what the tests make up and open a page with
 RUNS = {"20 x 1,000 x 2": (20, 1_000, 2), "3 x 100,000 x 1": (3, 100_000, 1)}
 """Candidates, examples, judges."""
 WANTED = {"20 x 1,000 x 2": (5, 2_000), "3 x 100,000 x 1": (60, 2_000)}
 """Seconds and MB of memory of a render."""
 PAGE_MB, OPENING = 20, 1.0
-WORDS = "the model answers with a list of steps that a reader can follow at home without any tools".split()  # noqa: SIM905
 DRAWN = """
 (function look() {
   if (document.querySelector(".example")) requestAnimationFrame(() => { window.drawn = performance.now(); });
@@ -95,7 +94,6 @@ def rendered(folder: Path) -> dict[str, float]:
 
 def opened(index: Path) -> dict[str, float]:
     """Seconds from the start of navigation until an example is on the screen; the browser is warm."""
-    sys.path.insert(0, str(TESTS))
     from browsing import chromium, sync_api
 
     with sync_api.sync_playwright() as playwright:
@@ -114,7 +112,6 @@ def opened(index: Path) -> dict[str, float]:
 
 def make_run(folder: Path, candidates: int, examples: int, judges: int) -> Path:
     """results.json of a small run with these candidates and judges; examples.jsonl line by line."""
-    sys.path.insert(0, str(TESTS))
     from report_inputs import JUDGES, make_report_input
 
     tuned = tuple((f"lora-{i}", "lora", 1 + i / 20, 60.0 + i) for i in range(1, candidates))
@@ -128,6 +125,8 @@ def make_run(folder: Path, candidates: int, examples: int, judges: int) -> Path:
 
 def make_lines(names: list[str], judges: list[str], examples: int) -> Iterator[dict[str, Any]]:
     """Lines of examples.jsonl: answers of 15 to 90 words, a judge who flips once in ten."""
+    from report_examples import WORDS
+
     rng = random.Random(5)
 
     def words(least: int, most: int) -> str:

@@ -79,6 +79,7 @@ def make_cell(candidate: Json, column: Column) -> Cell:
         return Cell(text="missing", note=one_line(found["missing"]))
     value, low, high = float(found["value"]), found.get("low"), found.get("high")
     compared = _comparison(candidate, column)
+    difference = _difference(compared, column.unit)
     return Cell(
         value=value,
         text=fmt.score(value, column.unit, low, high),
@@ -87,10 +88,10 @@ def make_cell(candidate: Json, column: Column) -> Cell:
         interval=fmt.interval(value, low, high, column.unit),
         margin=fmt.margin(value, low, high, column.unit),
         n=found.get("n"),
-        difference=_difference(compared, column.unit),
+        difference=difference,
         verdict="" if column.doubt else str(compared.get("verdict", "")),
         note=_note(found),
-        detail=_detail(found, compared, column),
+        detail=_detail(found, compared, difference, column),
         comparable="incomparable" not in found,
     )
 
@@ -118,13 +119,13 @@ def _difference(compared: Json, unit: str) -> Difference | None:
     )  # fmt: skip
 
 
-def _detail(found: Json, compared: Json, column: Column) -> str:
+def _detail(found: Json, compared: Json, difference: Difference | None, column: Column) -> str:
     """What a reader who points at a cell is told."""
     seeds = found.get("per_seed") or []
     sampled = f" and {len(seeds)} seeds" if len(seeds) > 1 else ""
     n = fmt.count(found.get("n"))
     parts = [f"95% interval over n = {n} examples{sampled}" if found.get("n") != 1 else "n = 1"]
-    if difference := _difference(compared, column.unit):
+    if difference is not None:
         span = f" [{difference.interval}]" if difference.interval else ""
         parts.append(f"difference to {one_line(compared['against'])}: {difference.text}{span}")
     if "against" in compared and column.kind == "win rate":

@@ -46,16 +46,13 @@ def forest_charts(results: Json, board: Board) -> list[Chart]:
     """One chart for every metric and judge that has a comparison; the ranking one first."""
     charts: list[Chart] = []
     for column in quality_columns(results):
-        bars = [bar for row in board.rows if (bar := _bar(row, column)) is not None]
+        found = [(row, _bar(row, column)) for row in board.rows]
+        bars = [bar for _, bar in found if bar is not None]
         if bars:
-            drawn = {bar.name for bar in bars}
-            others = [row for row in board.rows if one_line(row.name) not in drawn]
+            others = [row for row, bar in found if bar is None]
             omitted = grouped((row.candidate, why) for row in others if (why := _why_missing(row, column)))
-            charts.append(
-                _chart(
-                    f"forest-{len(charts)}", column, bars, families.of_differences(results, column), omitted
-                )
-            )
+            family = families.of_differences(results, column)
+            charts.append(_chart(f"forest-{len(charts)}", column, bars, family, omitted))
     return charts
 
 

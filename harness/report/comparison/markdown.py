@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.report.comparison import views
 from harness.report.comparison.views import Changed, Changes
+from harness.report.drawing import Table, markdown_table
 from harness.report.text import markdown
-from harness.report.verdict_summary.drawing import Table, markdown_table
 
 Json = Mapping[str, Any]
 LONGEST = 60_000

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness import format as fmt
 from harness.comparing.rows import compared_rows
+from harness.report.drawing import Block, Heading, Sentences, Table, for_terminal
 from harness.report.text import shorten
-from harness.report.verdict_summary.drawing import Block, Heading, Sentences, Table, for_terminal
 from harness.stats.multiplicity import NO_DIFFERENCE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Json = Mapping[str, Any]
-ABSENT = "–"
 RUN = "the run"
 _SKEWED = 1.5
 _WITHHELD = {"seed": "another seed", "position": "the judge's place", "unread": "unread verdicts"}
@@ -142,7 +141,7 @@ def _cells(figure: Json, row: Json) -> list[str]:
         fmt.score(row["old"], unit),
         fmt.score(row["new"], unit),
         fmt.difference(row["value"], unit, *ends),
-        fmt.difference_interval(row["value"], *ends, unit) or ABSENT,
+        fmt.difference_interval(row["value"], *ends, unit) or fmt.NONE,
         fmt.count(row["n"]),
         fmt.p_figure(row["p_adjusted"]),
         row["verdict"] + (f" ({_WITHHELD[row['withheld']]})" if row["withheld"] else ""),
@@ -172,7 +171,7 @@ def _change(entry: Json) -> list[str]:
 
 def _plain(value: Any) -> str:
     if value is None:
-        return ABSENT
+        return fmt.NONE
     return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _VALUE_LIMIT)
 
 

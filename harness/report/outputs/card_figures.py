@@ -119,12 +119,12 @@ def _score_cells(metric: Json, column: Column, candidate: Json, base: Json, seed
     if "missing" in score:
         return [name, f"missing: {markdown(score['missing'])}"]
     value, ends = score["value"], (score.get("low"), score.get("high"))
-    theirs = "–"
+    theirs = fmt.NONE
     if "missing" not in of_base:
         theirs = fmt.score(of_base["value"], unit, of_base.get("low"), of_base.get("high"))
     compared = candidate["differences"].get(metric["name"]) or {}
     told = markdown(score["incomparable"]) if "incomparable" in score else _verdict(compared)
-    own = [_own(score, unit, candidate, seed) or "–"] if seeds_of(candidate) else []
+    own = [_own(score, unit, candidate, seed) or fmt.NONE] if seeds_of(candidate) else []
     return [
         name, fmt.score(value, unit, *ends), fmt.interval(value, *ends, unit), fmt.count(score["n"]), *own,
         theirs, _difference(compared, unit), told,
@@ -133,7 +133,7 @@ def _score_cells(metric: Json, column: Column, candidate: Json, base: Json, seed
 
 def _difference(compared: Json, unit: str) -> str:
     if compared.get("value") is None:
-        return "–"
+        return fmt.NONE
     ends = compared.get("low"), compared.get("high")
     span = fmt.difference_interval(compared["value"], *ends, unit)
     return fmt.difference(compared["value"], unit, *ends) + (f" [{span}]" if span else "")
@@ -141,7 +141,7 @@ def _difference(compared: Json, unit: str) -> str:
 
 def _verdict(compared: Json) -> str:
     told = markdown(compared.get("verdict") or ""), fmt.p_value(compared.get("p_adjusted"))
-    return ", ".join(filter(None, told)) or "–"
+    return ", ".join(filter(None, told)) or fmt.NONE
 
 
 def _rate_cells(judge: Json, column: Column, candidate: Json) -> list[str]:
@@ -149,8 +149,8 @@ def _rate_cells(judge: Json, column: Column, candidate: Json) -> list[str]:
     rate = figure(candidate, column)
     if "missing" in rate:
         return [name, f"missing: {markdown(rate['missing'])}"]
-    own = ["–"] if seeds_of(candidate) else []
+    own = [fmt.NONE] if seeds_of(candidate) else []
     return [
         name, fmt.share(rate["value"]), fmt.interval(rate["value"], rate.get("low"), rate.get("high"), "%"),
-        fmt.count(rate.get("n")), *own, "–", "–", _verdict(candidate["win_rates"][judge["name"]]),
+        fmt.count(rate.get("n")), *own, fmt.NONE, fmt.NONE, _verdict(candidate["win_rates"][judge["name"]]),
     ]  # fmt: skip

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from harness.report.outputs.names import task_name
 from harness.report.outputs.standard_errors import StandardError
 from harness.report.text import name_of
 from harness.text import well_formed
+from harness.validity import is_finite
 
 Json = Mapping[str, Any]
 
@@ -231,7 +231,7 @@ class _Candidate:
 
 def _value(candidate: Json, metric: str) -> float | None:
     found = (candidate["scores"].get(metric) or {}).get("value")
-    return found if isinstance(found, int | float) and math.isfinite(found) else None
+    return found if is_finite(found) else None
 
 
 def _key(metric: str) -> str:
@@ -250,7 +250,7 @@ def _seconds(candidate: Json) -> str | None:
 
 def _measured(key: str, value: Any, statistics: Any) -> Any:
     """A sample's figure; of bits per byte what lm-eval's readers take apart, (log-likelihood, bytes)."""
-    known = isinstance(value, int | float) and math.isfinite(value)
+    known = is_finite(value)
     if key != "bits_per_byte":
         return value if known else None
     first = statistics[0] if statistics else None

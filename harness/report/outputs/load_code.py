@@ -11,12 +11,21 @@ from harness.text import well_formed
 Json = Mapping[str, Any]
 
 _QUESTION = "Your question here"
+# The words of harness/modeling/prompt_templates.py, which imports transformers.
 _ALPACA = (
     "Below is an instruction that describes a task. "
     "Write a response that appropriately completes the request."
     "\n\n### Instruction:\n{}\n\n### Response:\n"
 )
 _MESSAGES = f'messages = [{{"role": "user", "content": "{_QUESTION}"}}]'
+# What training does to a prompt that no chat template of the tokenizer's own wrote: a space before an answer
+# belongs to the answer's first token, and what the tokenizer puts in front is in front.
+_AS_TRAINED = (
+    'text = text.rstrip(" ")',
+    'adds_bos = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id',
+    "if adds_bos and not text.startswith(tokenizer.bos_token):",
+    "    text = tokenizer.bos_token + text",
+)
 
 
 def is_adapter(candidate: Json) -> bool:
@@ -27,7 +36,9 @@ def is_adapter(candidate: Json) -> bool:
 def load_code(candidate: Json, repo: str, base: str, revision: str | None) -> str:
     """The lines; `base` is a Hub id, or what stands for a folder that the reader has."""
     loading = _adapter(candidate, repo, base, revision) if is_adapter(candidate) else _whole(repo)
-    return "\n".join([*loading, "", *_prompt(candidate["recipe"]["prompting"]), *_answer(candidate)])
+    prompting = candidate["recipe"]["prompting"]
+    as_trained = () if _template(prompting) == "chat" else _AS_TRAINED
+    return "\n".join([*loading, "", *_prompt(prompting), *as_trained, *_answer(candidate)])
 
 
 def _adapter(candidate: Json, repo: str, base: str, revision: str | None) -> list[str]:
@@ -59,7 +70,7 @@ def _whole(repo: str) -> list[str]:
 
 def _prompt(prompting: Json) -> list[str]:
     """The prompt as the candidate was trained on it."""
-    template = prompting.get("template", "chat")
+    template = _template(prompting)
     if template in ("chat", "jinja"):
         source = f"chat_template={_quoted(prompting.get('source', ''))}, " if template == "jinja" else ""
         arguments = f"messages, {source}add_generation_prompt=True, tokenize=False"
@@ -69,6 +80,10 @@ def _prompt(prompting: Json) -> list[str]:
     end = " + tokenizer.eos_token" if prompting.get("add_eos_token_to_prompt") else ""
     start, separator = prompting.get("text_prompt_start", ""), prompting.get("text_answer_separator", "\n")
     return [f"text = {_quoted(start + _QUESTION)}{end} + {_quoted(separator)}"]
+
+
+def _template(prompting: Json) -> str:
+    return str(prompting.get("template", "chat"))
 
 
 def _answer(candidate: Json) -> list[str]:

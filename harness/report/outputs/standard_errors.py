@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.validity import is_finite
+
 TOLERANCE = 1e-6
 """Relative; a sum over many examples is rounded."""
 
@@ -29,7 +31,7 @@ class StandardError:
 
     def add(self, value: Any, statistics: Any) -> None:
         """`statistics`: the example's, of each seed; None where it could not be measured."""
-        if isinstance(value, int | float) and math.isfinite(value):
+        if is_finite(value):
             self._values.append(value)
         if isinstance(statistics, list) and len(statistics) == 1 and _is_pair(statistics[0]):
             self._pairs.extend(statistics[0])
@@ -76,4 +78,4 @@ def _of_ratio(ratio: float) -> list[tuple[float, float]]:
 def _is_pair(statistics: Any) -> bool:
     if not isinstance(statistics, Sequence) or len(statistics) != 2:
         return False
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in statistics)
+    return all(map(is_finite, statistics))

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
 from harness.json_files import write_json
+from harness.report.drawing import for_terminal
 from harness.report.verdict_summary.blocks import blocks
-from harness.report.verdict_summary.drawing import as_markdown, for_terminal
-from harness.whole_files import write_text_whole
+from harness.report.verdict_summary.markdown import as_markdown
+from harness.whole_files import telling, write_text_whole
 
 __all__ = ["as_markdown", "blocks", "for_terminal", "show", "write"]
 
@@ -33,9 +33,7 @@ def show(report: Json, *, as_json: bool) -> None:
 
 def write(report: Json, folder: Path) -> None:
     """Write analysis.json and summary.md into a folder, which is made if need be."""
-    try:
+    with telling("cannot be written", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "analysis.json", report)
         write_text_whole(folder / "summary.md", as_markdown(blocks(report)))
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(folder)) from error

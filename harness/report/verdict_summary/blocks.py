@@ -9,7 +9,7 @@ from harness import format as fmt
 from harness.judging.findings import findings
 from harness.judging.leading import led_by, opponent_of, ranked
 from harness.records import ALL
-from harness.report.verdict_summary.drawing import Block, Heading, Sentences, Table
+from harness.report.drawing import Block, Heading, Sentences, Table
 from harness.stats.multiplicity import NO_DIFFERENCE
 from harness.stats.pairwise import RULES
 
@@ -91,7 +91,7 @@ def _all_rated(analysis: Json) -> list[str]:
 
 def _rule(rule: Json) -> str:
     if rule["value"] is None:
-        return "–"
+        return fmt.NONE
     margin = fmt.margin(rule["value"], rule["low"], rule["high"], "%")
     return f"{fmt.share(rule['value'])} {margin} ({fmt.count(rule['n'])})"
 
@@ -112,11 +112,10 @@ def _diagnostics(analysis: Json) -> Table:
 
 def _swaps(row: Json) -> list[str]:
     shares = ("consistency", "consistent_ties", "flips_to_first", "flips_to_second", "win_tie")
-    kappa = "–" if row["kappa"] is None else fmt.fixed(row["kappa"], 2)
     return [
         fmt.count(row["pairs"]),
-        *("–" if row[key] is None else fmt.share(row[key]) for key in shares),
-        kappa,
+        *(fmt.known(fmt.share, row[key]) for key in shares),
+        fmt.known(fmt.two, row["kappa"]),
     ]
 
 
@@ -179,7 +178,7 @@ def _agreement(agreement: Json) -> Table:
             row["a"],
             row["b"],
             fmt.count(row["n"]),
-            "–" if row["same"] is None else fmt.share(row["same"]),
+            fmt.known(fmt.share, row["same"]),
             fmt.kappa(row["kappa"], row["low"], row["high"]),
         ]
         for row in agreement["pairs"]
@@ -197,7 +196,7 @@ def _agreement(agreement: Json) -> Table:
 def _elo(elo: Json) -> Table:
     fitted = elo["bradley_terry"] or {}
     rows = [
-        [name, fmt.fixed(points, 0), fmt.fixed(fitted[name], 1) if name in fitted else "–"]
+        [name, fmt.fixed(points, 0), fmt.fixed(fitted[name], 1) if name in fitted else fmt.NONE]
         for name, points in sorted(elo["ratings"].items(), key=lambda item: -item[1])
     ]
     note = (

@@ -142,10 +142,9 @@ def packages(environment: Json) -> list[tuple[str, str]]:
 
 def seeds(results: Json) -> str:
     """The seeds of the candidates: once where all have the same."""
-    known = {", ".join(map(str, c["seeds"])): c["name"] for c in results["candidates"]}
-    if len(known) == 1:
-        return next(iter(known))
-    return "; ".join(f"{c['name']} {', '.join(map(str, c['seeds']))}" for c in results["candidates"])
+    told = [(c["name"], ", ".join(map(str, c["seeds"]))) for c in results["candidates"]]
+    alike = len({seeds for _, seeds in told}) == 1
+    return told[0][1] if alike else "; ".join(f"{name} {seeds}" for name, seeds in told)
 
 
 def prompts(results: Json) -> list[dict[str, Any]]:

@@ -89,6 +89,12 @@ def by_value(known: Mapping[str, str]) -> str:
 
 
 def chosen(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Those of the keys that are set, `r=16, lora_alpha=32`, in brackets; empty where none is."""
-    known = {key: settings[key] for key in keys if settings.get(key) is not None}
-    return f" ({one_line(fmt.settings(known))})" if known else ""
+    """Those of the keys that are set, in brackets behind what they are of; empty where none is."""
+    known = spelled({key: settings.get(key) for key in keys})
+    return f" ({known})" if known else ""
+
+
+def spelled(settings: Mapping[str, Any]) -> str:
+    """What is set of the settings: `r=16, lora_alpha=32`."""
+    known = {key: found for key, found in settings.items() if found is not None}
+    return one_line(fmt.settings(known))

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import format as fmt
 from harness.data.leakage import THRESHOLD
-from harness.report.views.methods.citing import by_value, chosen, cite, listed, value, word
+from harness.report.views.methods.citing import by_value, chosen, cite, listed, spelled, value, word
 
 Json = Mapping[str, Any]
 METHODS: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -246,11 +246,7 @@ def _cut(trained: Sequence[Json]) -> Iterator[str]:
 
 def _generation(candidates: Sequence[Json]) -> Iterator[str]:
     asked = [c for c in candidates if c["backend"] not in STAND_INS]
-    told = {
-        c["name"]: chosen(c["recipe"]["generation"], list(c["recipe"]["generation"])).strip(" ()")
-        for c in asked
-        if c["recipe"].get("generation")
-    }
+    told = {c["name"]: spelled(c["recipe"].get("generation") or {}) for c in asked}
     known = {name: one for name, one in told.items() if one}
     if known:
         settings = [c["recipe"]["generation"] for c in asked if c["name"] in known]

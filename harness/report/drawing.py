@@ -1,4 +1,4 @@
-"""Blocks of headings, sentences and tables, as Markdown and for a terminal."""
+"""Headings, sentences and tables as blocks, drawn for a terminal; tables as Markdown too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Heading:
-    """A judge, or what all judges have in common; `facts` is a line below."""
+    """What the blocks that follow are of; `facts` is a line below."""
 
     text: str
     facts: str = ""
@@ -46,21 +46,6 @@ class Sentences:
 
 
 Block = Table | Heading | Sentences
-
-
-def as_markdown(shown: Sequence[Block]) -> str:
-    """GitHub Markdown."""
-    parts = ["# Verdicts"]
-    for block in shown:
-        if isinstance(block, Heading):
-            parts.append(f"## {markdown(block.text)}")
-            parts += [markdown(block.facts)] if block.facts else []
-        elif isinstance(block, Sentences):
-            parts.append("\n".join(f"- {markdown(item)}" for item in block.items))
-        else:
-            parts += [f"### {markdown(block.title)}", markdown_table(block)]
-            parts += [markdown(block.note)] if block.note else []
-    return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(block: Table) -> str:
