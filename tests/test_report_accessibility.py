@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browsing import Reader
-from report_inputs import make_report_input
+from report_inputs import LARGE, make_report_input
 
 from harness.report import render
 
@@ -27,8 +27,8 @@ VIEWS = [
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render(make_report_input(tmp_path_factory.mktemp("page"), examples=60))
+def examples() -> int:
+    return 60
 
 
 @pytest.mark.parametrize("fragment", VIEWS)
@@ -48,6 +48,35 @@ def test_the_view_without_scripts_has_no_fault(browser: Any, tmp_path: Path) -> 
     head, _, _ = html.partition('<script type="application/json"')
     index.write_text(head.replace("<noscript>", "<div>").replace("</noscript>", "</div>") + "</body></html>")
     assert faults(browser, index, "") == []
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_a_narrow_screen_shows_few_candidates_whole(browser: Any, tmp_path: Path, width: int) -> None:
+    """Charts of few candidates fit (WCAG 1.4.10); a legend tells of whom the lines of a loss are."""
+    few = [("full", "full", 1.0, 77.0), ("lora", "lora", 1.08, 40.0)]
+    index = render(make_report_input(tmp_path, examples=10, tuned=few, judges=()))
+    reader = Reader(browser, viewport={"width": width, "height": 844})
+    page = reader.open(index)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    charts = page.locator(":is(.tradeoff, .versus, .compact, .small > figure) > .scroll")
+    assert charts.count() > 4
+    assert charts.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0
+    assert page.locator(".legend").inner_text().split() == ["full", "lora"]
+    assert page.locator(".losses .label:visible").count() == 0
+    page.set_viewport_size({"width": 1440, "height": 844})
+    assert page.locator(".legend").is_hidden()
+    assert page.locator(".losses .label:visible").count() == 4
+    reader.context.close()
+
+
+def test_nothing_is_wider_than_the_paper(browser: Any, tmp_path: Path) -> None:
+    """Else a browser makes every page smaller, down to what nobody can read."""
+    index = render(make_report_input(tmp_path, **{**LARGE, "examples": 20}))
+    reader = Reader(browser, viewport={"width": 1032, "height": 700})  # A4 across, without its margins
+    page = reader.open(index)
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 1032
+    reader.context.close()
 
 
 def test_axe_would_find_a_fault(browser: Any, tmp_path: Path) -> None:
