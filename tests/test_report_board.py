@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.leaderboard.cautions import board_warnings
-from harness.report.board import build_board
+from harness.report.board import all_warnings, build_board
 from harness.report.views.glance import at_a_glance
 from harness.report.views.scores import neighbours
 from harness.report.whiskers import whiskers
@@ -93,6 +93,19 @@ def test_a_judge_that_is_not_believed_is_marked_where_its_figures_stand(results:
     assert board_warnings(results)[-1] == (
         "Judge gpt4 is not believed: nothing is concluded from its win rates."
     )
+
+
+def test_a_judge_with_a_warning_is_marked_where_its_figures_stand(results: Json) -> None:
+    judges = {judge["name"]: judge for judge in results["judges"]}
+    for judge in judges.values():
+        judge["warnings"] = []
+    assert {c.key for c in build_board(results).columns if c.caution} == set()
+    judges["gpt4"]["warnings"] = ["Half of it is noise."]
+    assert {c.key: c.caution for c in build_board(results).columns if c.caution} == {"gpt4": "read with care"}
+    assert "Half of it is noise." in list(all_warnings(results))
+    judges["gpt4"]["analysis"]["refused"] = "95.0% of 120 verdicts could not be read"
+    assert {c.key for c in build_board(results).columns if c.caution} == set()
+    assert "Half of it is noise." not in list(all_warnings(results))
 
 
 def test_one_example_has_no_interval(results: Json) -> None:

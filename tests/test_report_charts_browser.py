@@ -220,13 +220,15 @@ def test_without_the_price_all_is_as_it_came(reader: Reader, served: tuple[Path,
     assert "price" not in page.evaluate("location.hash")
 
 
-@pytest.mark.parametrize("typed", ["-3", "free", "1e99", "0x10", "1,5", "NaN", "Infinity", "100001", "<b>"])
+@pytest.mark.parametrize(
+    "typed", ["-3", "free", "1e99", "0x10", "1,5", "NaN", "Infinity", "100001", "0.00009", "<b>"]
+)
 def test_what_is_no_price_is_said_and_ignored(reader: Reader, plain: tuple[Path, Json], typed: str) -> None:
     page = reader.open(plain[0])
     type_price(page, "2")
     drawn = figure(page).locator("svg").evaluate("svg => svg.outerHTML")
     type_price(page, typed)
-    assert told(page).startswith(f"“{typed}” is no price: a number above 0, at most 100,000, as 2.50.")
+    assert told(page).startswith(f"“{typed}” is no price: a number from 0.0001 to 100,000, as 2.50.")
     assert page.get_by_label("US dollars per hour").get_attribute("aria-invalid") == "true"
     assert figure(page).locator("svg").evaluate("svg => svg.outerHTML") == drawn
     assert page.evaluate("location.hash") == "#charts?price=2"
@@ -241,6 +243,10 @@ def test_who_has_not_finished_typing_is_not_corrected(reader: Reader, plain: tup
     assert told(page) == ""
     page.keyboard.press("Tab")
     assert told(page).startswith("“0.” is no price")
+    type_price(page, "abc")
+    assert told(page).startswith("“abc” is no price")
+    page.get_by_label("US dollars per hour").fill("0")
+    assert told(page) == ""  # what was said is not of it
 
 
 @pytest.mark.parametrize("price", ["-1", "1e99", "words", "%3Cimg%3E"])

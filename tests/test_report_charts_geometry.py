@@ -54,6 +54,17 @@ def test_pareto_front(direction: int, front: list[tuple[float, float]]) -> None:
     assert money.pareto_front(points, direction) == front
 
 
+@pytest.mark.parametrize(
+    ("free", "front"),
+    [(1.0, [(1.0, 2.0), (2.0, 5.0)]), (2.0, [(2.0, 5.0)]), (3.5, [(2.0, 5.0)]), (5.0, [])],
+)
+def test_what_is_free_beats_all_that_is_no_better(free: float, front: list[tuple[float, float]]) -> None:
+    points = [(2.0, 5.0), (1.0, 2.0), (3.0, 1.0), (2.0, 4.0), (4.0, 3.0)]
+    assert money.pareto_front(points, 1, free) == front
+    mirrored = [(cost, -value) for cost, value in points]
+    assert money.pareto_front(mirrored, -1, -free) == [(cost, -value) for cost, value in front]
+
+
 @given(st.lists(st.tuples(COSTS, st.integers(-9, 9).map(float)), min_size=1), st.sampled_from([1, -1]))
 def test_the_front_is_what_no_other_beats(points: list[tuple[float, float]], direction: int) -> None:
     def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -54,6 +54,38 @@ def test_a_permalink_leads_to_one_example_of_the_view(browser: Any, reader: Read
     assert "example=" not in page.evaluate("location.hash")
 
 
+def test_a_figure_leads_to_the_answers_behind_it(reader: Reader, index: Path) -> None:
+    page = reader.open(index, "#board?sort=bleu&find=nothing")
+    page.locator(".board a.dig", has_text="of last2").click()
+    sync_api.expect(page.locator(".side h3").nth(1)).to_have_text("last2")
+    assert page.locator(".side h3").first.inner_text() == "base"
+    assert count(page) == "1–50 of 120"
+    assert "sort=bleu" in page.evaluate("location.hash")  # the board stays as it was chosen
+    panel = page.locator(".panel", has=page.locator(".of", has_text="lora-r4")).first
+    panel.locator("a.dig").click()
+    sync_api.expect(page.locator(".side h3").nth(1)).to_have_text("lora-r4")
+    assert page.locator("[name=order]").locator("option:checked").inner_text() == (
+        "largest difference in perplexity"
+    )
+
+
+def test_a_judges_flips_are_those_of_this_judge(reader: Reader, index: Path, results: dict[str, Any]) -> None:
+    page = reader.open(index)
+    rates = {c["name"]: c["win_rates"].get("gpt4", {}) for c in results["candidates"]}
+    swaps = rates["qlora-r16"]
+    flips = round((swaps["flips_to_first"] + swaps["flips_to_second"]) * swaps["pairs"])
+    assert flips > 0
+    row = page.locator("#judge-1 tr", has_text="all flips").filter(has_text="qlora-r16")
+    page.evaluate("document.querySelectorAll('#judges details').forEach((one) => { one.open = true; })")
+    row.locator("a.dig", has_text="all flips").click()
+    sync_api.expect(page.locator("#count")).to_have_text(f"1–{flips} of {flips}, 120 in all")
+    assert page.locator("[name=judge]").input_value() == "gpt4"
+    told = page.locator(".example .verdict", has_text="gpt4").locator(".badge", has_text="flip")
+    assert told.count() == flips
+    page.locator("[name=judge]").select_option("reference")
+    sync_api.expect(page.locator("#count")).to_have_text("No example is like that.")
+
+
 def test_going_back_leaves_the_linked_example(reader: Reader, index: Path) -> None:
     page = reader.open(index)
     page.locator(".permalink").nth(7).click()

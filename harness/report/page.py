@@ -10,6 +10,7 @@ from harness import format as fmt
 from harness.report import charts, document
 from harness.report.board import Board, has_price, row_warnings
 from harness.report.explorer import Examples
+from harness.report.explorer.links import examples_link
 from harness.report.views import (
     agreement,
     costs,
@@ -44,6 +45,7 @@ def page(results: Json, board: Board, examples: Examples) -> str:
         colour=charts.colour,
         fmt=fmt,
         row_warnings=row_warnings,
+        examples_link=examples_link,
         data=Markup(examples.json),  # noqa: S704 - escaped by script_json
         texts=Markup(examples.texts),  # noqa: S704 - escaped by script_json
         results=results,

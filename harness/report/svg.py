@@ -34,9 +34,9 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
 
 
 def path(points: Sequence[tuple[float, float]], class_: str, **attributes: Value | None) -> str:
-    """A line through points."""
+    """A line through points; there may be none."""
     steps = "L".join(f"{coordinate(x)} {coordinate(y)}" for x, y in points)
-    return tag("path", d=f"M{steps}", class_=class_, **attributes)
+    return tag("path", d=steps and f"M{steps}", class_=class_, **attributes)
 
 
 def interval(

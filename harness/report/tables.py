@@ -185,8 +185,9 @@ def _common_n(board: Board, index: int) -> int | None:
 def _head(column: Column, n: int | None) -> str:
     unit = f" ({markdown(column.unit)})" if column.unit not in ("", "%") else ""
     size = f", n = {fmt.count(n)}" if n is not None else ""
-    doubt = f" ({column.doubt})" if column.doubt else ""
-    return f"{markdown(column.label)}{unit} {column.arrow}".rstrip() + doubt + size
+    against = column.doubt or column.caution
+    told = f" ({against})" if against else ""
+    return f"{markdown(column.label)}{unit} {column.arrow}".rstrip() + told + size
 
 
 def _markdown_cell(cell: Cell, common_n: int | None) -> str:

@@ -17,6 +17,8 @@ PRICE = "train_cost_usd"
 PREDICT_PRICE = "predict_cost_usd"
 NOT_BELIEVED = "not believed"
 """Of a judge of whose verdicts too many could not be read."""
+WITH_CARE = "read with care"
+"""Of a judge that warnings are given of."""
 ROOM = 10
 """So many columns of figures fit beside the candidate and its rank on a page 1440 pixels wide."""
 LABEL_LIMIT = 60
@@ -40,8 +42,8 @@ class Column:
     """One figure of the board. `direction` is +1 where higher is better, -1 where lower is, 0 for neither.
 
     `against` is whom the figure's differences, or its win rate, are against. A `spare` column is shown
-    only to those who ask for it; `ranks` marks the one that the board is ranked by; `doubt` says what speaks
-    against all of its figures, empty where nothing does.
+    only to those who ask for it; `ranks` marks the one that the board is ranked by. Empty if nothing speaks
+    against its figures: `doubt`, for which no conclusion is drawn from them, and `caution`, where one is.
     """
 
     kind: ColumnKind
@@ -53,6 +55,7 @@ class Column:
     spare: bool = False
     ranks: bool = False
     doubt: str = ""
+    caution: str = ""
 
     @property
     def arrow(self) -> str:
@@ -93,6 +96,7 @@ def quality_columns(results: Json) -> list[Column]:
             1,
             opponent(j["against"]),
             doubt=NOT_BELIEVED if why_refused(j) else "",
+            caution=WITH_CARE if j["warnings"] and not why_refused(j) else "",
         )
         for j in results["judges"]
     ]

@@ -9,6 +9,7 @@ from itertools import compress
 from typing import Any, Literal
 
 from harness import format as fmt
+from harness.leaderboard.findings.judges import why_refused
 from harness.report.board.cells import Cell, make_cell
 from harness.report.board.columns import Column, board_columns
 from harness.report.text import name
@@ -74,8 +75,14 @@ def build_board(results: Json) -> Board:
 
 
 def all_warnings(results: Json) -> Iterator[str]:
-    """The warnings of the board, then those of candidates; what is true of several is said once."""
+    """The warnings of the board, of its judges, of candidates; what is true of several is said once.
+
+    Why a judge is not believed is among the findings.
+    """
     yield from results["warnings"]
+    for judge in results["judges"]:
+        if why_refused(judge) is None:
+            yield from judge["warnings"]
     names: dict[str, list[str]] = {}
     for candidate in results["candidates"]:
         for warning in row_warnings(candidate):

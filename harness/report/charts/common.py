@@ -87,12 +87,16 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """Small charts of one figure, a candidate each, on one scale; the table is that of all."""
+    """Small charts of one figure, a candidate each, on one scale; the table is that of all.
+
+    `metric` is the name of what they are of, by which its examples are found.
+    """
 
     title: str
     caption: str
     panels: tuple[Chart, ...]
     figures: Figures
+    metric: str
     omitted: tuple[str, ...] = ()
 
 

@@ -76,6 +76,7 @@ def _group(identity: str, column: Column, edges: Sequence[float], results: Json)
         caption,
         panels,
         _figures(column, edges, [(one_line(c["name"]), one) for _, c, one in found]),
+        column.key,
         omitted,
     )
 

@@ -83,12 +83,16 @@ def devices(results: Json) -> list[str]:
     return list(dict.fromkeys(one_line(name) for name in found if name))
 
 
-def pareto_front(points: Sequence[tuple[float, float]], direction: int) -> list[tuple[float, float]]:
-    """The (cost, value) points that no other point beats in both, by rising cost."""
+def pareto_front(
+    points: Sequence[tuple[float, float]], direction: int, free: float | None = None
+) -> list[tuple[float, float]]:
+    """The (cost, value) points that no other beats in both, by rising cost, nor the value that is `free`."""
     front: list[tuple[float, float]] = []
+    best = -math.inf if free is None else direction * free
     for cost, value in sorted(points, key=lambda p: (p[0], -direction * p[1])):
-        if not front or direction * value > direction * front[-1][1]:
+        if direction * value > best:
             front.append((cost, value))
+            best = direction * value
     return front
 
 

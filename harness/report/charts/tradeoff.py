@@ -39,9 +39,9 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 640, 360, 60, 620, 26
 _NAME = 170
 _FRAME = labels.Frame(_LEFT + 4, _WIDTH - 4, _TOP - 6, _HEIGHT - BOTTOM - 2)
 CAPTION = (
-    "Up is better, left is cheaper; bars are 95% intervals. The dashed line joins the Pareto front: "
-    "the candidates that no other matches or beats in both quality and cost, by the values alone. Intervals "
-    "do not count for it, nor does base, which costs nothing."
+    "Up is better, left is cheaper; bars are 95% intervals. The dashed line joins the Pareto front: the "
+    "candidates better than base, which costs nothing, that no other matches or beats in both quality and "
+    "cost, by the values alone. Intervals do not count for it."
 )
 
 
@@ -79,12 +79,13 @@ def tradeoff_chart(results: Json, price: float | None = None) -> Tradeoff | None
         (_WIDTH, _HEIGHT),
         _content(points, price, column, base),
         data_direction=str(column.direction),
+        data_free=None if (free := _free(base)) is None else str(free),
         data_frame=" ".join(map(str, (_FRAME.left, _FRAME.right, _FRAME.top, _FRAME.bottom))),
         data_plot=f"{_LEFT} {_RIGHT} {_HEIGHT - BOTTOM}",
         data_label=one_line(column.label),
         data_omitted=json.dumps(omitted, ensure_ascii=False),
     )
-    chart = Chart(title, CAPTION, drawing, _figures(points, price, column), (*omitted, *without))
+    chart = Chart(title, CAPTION, drawing, _figures(points, price, column, base), (*omitted, *without))
     return Tradeoff(chart, price, _device(results) if price != 0.0 else "")
 
 
@@ -115,7 +116,7 @@ def _content(points: Sequence[Point], price: float | None, column: Column, base:
     ticks = money.time_ticks(x) if price is None else money.money_ticks(x)
     words = "train time" if price is None else "US dollars"
     drawn = [p for p in points if p.index in costs]
-    front = money.pareto_front([(costs[p.index], p.value) for p in drawn], column.direction)
+    front = money.pareto_front([(costs[p.index], p.value) for p in drawn], column.direction, _free(base))
     line = svg.path([(x(a), y(b)) for a, b in front], "front", data_part="front")
     spots = [labels.Spot(x(costs[p.index]), y(p.value), text_width(_name(p)), *_ends(p, y)) for p in drawn]
     places = labels.place(spots, _FRAME)
@@ -136,6 +137,11 @@ def _content(points: Sequence[Point], price: float | None, column: Column, base:
         + svg.tag("g", names, data_part="labels")
         + "".join(_mark(p, costs.get(p.index), x, y) for p in points)
     )
+
+
+def _free(base: Json) -> float | None:
+    """What is had for nothing: base's figure, if it has one."""
+    return None if "missing" in base else float(base["value"])
 
 
 def _ends(point: Point, y: svg.Scale) -> list[float]:
@@ -193,10 +199,10 @@ def _mark(point: Point, cost: float | None, x: svg.Scale, y: svg.Scale) -> str:
     )
 
 
-def _figures(points: Sequence[Point], price: float | None, column: Column) -> Figures:
+def _figures(points: Sequence[Point], price: float | None, column: Column, base: Json) -> Figures:
     costs = [p.cost(price) for p in points]
     known = [(cost, p.value) for p, cost in zip(points, costs, strict=True) if cost is not None]
-    front = set(money.pareto_front(known, column.direction))
+    front = set(money.pareto_front(known, column.direction, _free(base)))
     heads = [
         "candidate",
         one_line(column.label),

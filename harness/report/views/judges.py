@@ -10,6 +10,7 @@ from harness.judging.table import UNPARSED_LIMIT
 from harness.leaderboard.findings.words import WITHHELD
 from harness.leaderboard.standing import by_judge
 from harness.records import ALL
+from harness.report.explorer.links import examples_link
 from harness.report.text import opponent
 from harness.report.views import bars
 from harness.report.views.trust import mostly, verdict_on
@@ -123,11 +124,32 @@ def _swaps(judge: Json, known: Mapping[str, Json]) -> Iterator[dict[str, Any]]:
     for name, rates in known.items():
         sides = [rates[f"unparsed_{side}_first"] for side in "ab"]
         shown = f"shown first {fmt.share(sides[0])}, second {fmt.share(sides[1])}" if any(sides) else ""
-        yield {"name": name, "sides": shown, "unparsed": fmt.share(rates["unparsed"]), **_swap(rates)}
+        yield {
+            "name": name,
+            "sides": shown,
+            "unparsed": fmt.share(rates["unparsed"]),
+            **_swap(rates),
+            "flipped": _behind(judge, name, "flips", rates["flips_to_first"] or rates["flips_to_second"]),
+            "unread": _behind(judge, name, "unparsed", rates["unparsed"]),
+        }
     whole = judge["analysis"]
     if len(known) > 1:
         share = fmt.known(fmt.share, whole["unparsed"])
-        yield {"name": "all together", "sides": "", "unparsed": share, **_swap(whole["swaps"])}
+        yield {
+            "name": "all together",
+            "sides": "",
+            "unparsed": share,
+            **_swap(whole["swaps"]),
+            "flipped": "",
+            "unread": "",
+        }
+
+
+def _behind(judge: Json, name: str, show: str, found: float | None) -> str:
+    """A link to the examples of a figure; none in a round robin, where many opponents stand behind it."""
+    if not found or judge["against"] == ALL:
+        return ""
+    return examples_link(judge["against"], name, show=show, judge=judge["name"])
 
 
 def _swap(panel: Json) -> dict[str, str]:

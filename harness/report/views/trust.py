@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import format as fmt
 from harness.judging.findings import CONSISTENCY_LIMIT
+from harness.report.board.columns import NOT_BELIEVED, WITH_CARE
 from harness.report.judge_kinds import KINDS
 from harness.report.views.agreement import people_rows
 from harness.stats.multiplicity import is_shown
@@ -63,9 +64,9 @@ def _word(judge: Json) -> tuple[str, str]:
     if analysis is None:
         return OTHER, "no verdict"
     if analysis["refused"]:
-        return REFUSED, "not believed"
+        return REFUSED, NOT_BELIEVED
     if judge["warnings"]:
-        return CAREFUL, "read with care"
+        return CAREFUL, WITH_CARE
     if kind := KINDS.get(judge["verdicts_of"]):
         return OTHER, kind.word
     if analysis["swaps"]["consistency"] is None and not judge["symmetric"]:

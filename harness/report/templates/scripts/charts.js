@@ -3,7 +3,7 @@
 (() => {
   const pricing = document.getElementById("pricing");
   if (!pricing) return;
-  const HIGHEST_PRICE = 100000;
+  const [LOWEST_PRICE, HIGHEST_PRICE] = [0.0001, 100000];
   // Labels, as in charts/labels.py and by its names.
   const LINE = 13;
   const [ASCENT, GAP, RADIUS] = [10, 10, 6];
@@ -24,6 +24,7 @@
   const changing = ["h3", "svg", "table", "figcaption"];
   const came = new Map(changing.map((name) => [name, figure.querySelector(name).cloneNode(true)]));
   const data = came.get("svg").dataset;
+  const { free } = data;
   const direction = Number(data.direction);
   const [plotLeft, plotRight, plotBottom] = data.plot.split(" ").map(Number);
   const [left, right, top, bottom] = data.frame.split(" ").map(Number);
@@ -31,7 +32,7 @@
   // What was typed, or the start of a link, as a price; undefined where it is none.
   function priceOf(text) {
     const price = /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
-    return price > 0 && price <= HIGHEST_PRICE ? price : undefined;
+    return price >= LOWEST_PRICE && price <= HIGHEST_PRICE ? price : undefined;
   }
 
   function show(text) {
@@ -39,7 +40,7 @@
     const wrong = text !== "" && price === undefined;
     if (wrong) {
       input.setAttribute("aria-invalid", "true");
-      told.textContent = `“${text.slice(0, 30)}” is no price: a number above 0, at most `
+      told.textContent = `“${text.slice(0, 30)}” is no price: a number from ${LOWEST_PRICE} to `
         + `${HIGHEST_PRICE.toLocaleString("en")}, as 2.50. The chart stays as it was.`;
       return false;
     }
@@ -71,7 +72,7 @@
     }
     const front = frontOf(drawn);
     const corners = front.map((point) => `${coordinate(point.x)} ${coordinate(point.y)}`).join("L");
-    part("front").setAttribute("d", `M${corners}`);
+    part("front").setAttribute("d", corners && `M${corners}`);
     part("ticks").replaceChildren(...ticksOf(x).flatMap(([value, text]) => tick(x(value), text)));
     part("title").firstElementChild.textContent = "US dollars" + (x.logarithmic ? ", logarithmic" : "");
     part("labels").replaceChildren(...labels(drawn));
@@ -83,7 +84,7 @@
     tell(points);
     fill(points, front);
     answer(points, price);
-    const best = front.map((point) => point.name).join(", ");
+    const best = front.map((point) => point.name).join(", ") || "empty: none is better than base";
     told.textContent = `At ${dollars(price)} per hour the front is ${best}.`;
   }
 
@@ -100,12 +101,16 @@
     return [...figure.querySelector("table").tBodies[0].rows];
   }
 
-  // The points that no other beats in both, by rising cost; equals are drawn once.
+  // The points that no other beats in both, nor base for nothing, by rising cost; equals are drawn once.
   function frontOf(points) {
     const front = [];
     const sorted = [...points].sort((a, b) => a.cost - b.cost || direction * (b.value - a.value));
+    let best = free === undefined ? -Infinity : direction * Number(free);
     for (const point of sorted) {
-      if (!front.length || direction * point.value > direction * front.at(-1).value) front.push(point);
+      if (direction * point.value > best) {
+        front.push(point);
+        best = direction * point.value;
+      }
     }
     return front;
   }
@@ -285,8 +290,9 @@
   }
 
   input.addEventListener("input", () => {
-    const isBegun = /^(0+\.?0*|\.0*)$/.test(input.value.trim()); // whoever has typed "0." has not finished
+    const isBegun = /^(0+\.?0*|\.0*)$/.test(input.value.trim());
     if (!isBegun) typed();
+    else told.textContent = ""; // whoever has typed "0." has not finished: what was said is not of it
   });
   input.addEventListener("change", typed);
 

@@ -15,7 +15,8 @@
   const ranked = others.filter((place) => data.candidates[place].rank !== null);
   const best = ranked.sort((x, y) => data.candidates[x].rank - data.candidates[y].rank)[0];
   const initial = {
-    a: answered[0], b: best ?? others[0] ?? answered[0], show: [], order: "", find: "", page: 1, diff: "", example: "",
+    a: answered[0], b: best ?? others[0] ?? answered[0], show: [], judge: "", order: "", find: "", page: 1, diff: "",
+    example: "",
   };
   const players = [...answered, ...(data.candidates.some((one) => one.name === "reference") ? [] : [corpus.REFERENCE])];
   // Orders by a metric: [key in the URL, its words, the metric, what a lead of the right side counts as].
@@ -32,8 +33,10 @@
 
   function predicates() {
     const questions = corpus.asked(state.a, state.b);
-    return Object.fromEntries(
-      Object.entries(corpus.filters).map(([key, filter]) => [key, filter(state.a, state.b, questions)]));
+    const ofJudge = questions.filter(({ judge }) => ["", data.judges[judge].name].includes(state.judge));
+    return Object.fromEntries(Object.entries(corpus.filters).map(
+      // To disagree takes two.
+      ([key, filter]) => [key, filter(state.a, state.b, key === "disagree" ? questions : ofJudge)]));
   }
 
   function chosen(tests) {
@@ -55,8 +58,9 @@
 
   let counted = "";
   function tellCounts(tests) {
-    if (counted === `${state.a} ${state.b}`) return;
-    counted = `${state.a} ${state.b}`;
+    const now = `${state.a} ${state.b} ${state.judge}`;
+    if (counted === now) return;
+    counted = now;
     for (const check of checks) {
       let count = 0;
       for (let place = 0; place < data.total; place += 1) count += tests[check.value](place) ? 1 : 0;
@@ -104,7 +108,7 @@
   }
 
   function keepControls() {
-    for (const key of ["a", "b", "order", "find", "diff"]) {
+    for (const key of ["a", "b", "judge", "order", "find", "diff"]) {
       const control = controls.elements[key];
       if (control.value !== String(state[key])) control.value = state[key];
     }
@@ -118,7 +122,7 @@
     const told = (key, value) => (value === initial[key] ? null : value);
     return {
       a: corpus.name(wanted.a), b: corpus.name(wanted.b), show: wanted.show.join(",") || null,
-      ...Object.fromEntries(["order", "find", "page", "diff", "example"].map((key) => [key, told(key, wanted[key])])),
+      ...Object.fromEntries(["judge", "order", "find", "page", "diff", "example"].map((key) => [key, told(key, wanted[key])])),
     };
   }
 
@@ -129,6 +133,7 @@
       a: player("a"),
       b: player("b"),
       show: checks.map((check) => check.value).filter((key) => wanted.includes(key)),
+      judge: data.judges.some((judge) => judge.name === view.get("judge")) ? view.get("judge") : "",
       order: orders.includes(view.get("order")) ? view.get("order") : "",
       find: view.get("find"),
       page: Number.parseInt(view.get("page"), 10) || 1,
@@ -166,9 +171,9 @@
   // Controls
 
   function values() {
-    const { a, b, order, find, diff } = controls.elements;
+    const { a, b, judge, order, find, diff } = controls.elements;
     return {
-      a: Number(a.value), b: Number(b.value), order: order.value, find: find.value, diff: diff.value,
+      a: Number(a.value), b: Number(b.value), judge: judge.value, order: order.value, find: find.value, diff: diff.value,
       show: checks.filter((check) => check.checked).map((check) => check.value),
     };
   }
@@ -217,6 +222,8 @@
       controls.elements.order.options[0].text = "those with texts first";
       controls.elements.order.append(new Option("as in the eval set", "eval"));
     }
+    for (const { name } of data.judges) controls.elements.judge.append(new Option(name, name));
+    controls.elements.judge.closest("label").hidden = data.judges.length < 2;
     for (const [key, words] of byMetric) controls.elements.order.append(new Option(words, key));
     checks.filter((check) => check.value === "texts" ? !corpus.sampled : "judges" in check.dataset && !data.judges.length)
       .forEach((check) => { check.closest("label").hidden = true; });

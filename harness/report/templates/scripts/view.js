@@ -43,6 +43,15 @@ const view = (() => {
     read();
     listeners.forEach((listener) => listener());
   });
+  // A link to a view of the examples leaves the rest of what was chosen as it is, but for where in them one was.
+  document.addEventListener("click", (event) => {
+    const dig = event.target.closest?.("a.dig");
+    if (!dig || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const wanted = Object.fromEntries(new URLSearchParams(dig.hash.split("?")[1]));
+    const anew = { show: null, judge: null, order: null, find: null, page: null, example: null };
+    location.hash = link({ ...anew, ...wanted }, "examples");
+  });
   read();
   // What scripts draw moves the place that a link leads to.
   window.addEventListener("load", () => query.size && document.getElementById(section)?.scrollIntoView());
