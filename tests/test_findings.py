@@ -198,6 +198,17 @@ STILL = {"position_p_value": 0.4}
             "gpt4 prefers the shorter answer: the longer one wins 40.0%",
         ),
         (
+            lambda results: (
+                change_judge(1, length=LENGTH | {"longer_wins": 0.4})(results),
+                results["judges"][1]["analysis"]["length_controlled"]["lora-r16"].update(
+                    value=None, low=None, high=None
+                ),
+            ),
+            "gpt4 prefers the shorter answer: the longer one wins 40.0% [58.0 – 68.0%], "
+            "n = 60 prompts (106 pairs), p < 0.001; it may be the better one, or no more than that. "
+            "What lora-r16 would win at equal length cannot be told from its verdicts.",
+        ),
+        (
             constant,
             "qlora-r16 gives the same answer to all 60 prompts, and still wins 64.4% of pairs against "
             "base by reference",
@@ -286,6 +297,28 @@ def test_more_than_a_tenth_of_missing_answers_is_a_warning_of_the_board(
         row |= {"name": name, "answers": {"n": 60, "missing": count, "cut_off": 0}}
     found = [w for w in board_warnings({**results, "candidates": rows}) if "missing" in w]
     assert [w.partition("; ")[0] for w in found] == ([f"Many answers are missing: {told}"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("dropped", "line"),
+    [
+        (0, None),
+        (
+            1,
+            "1 of 60 eval rows was longer than prompting allows (max_length 1,024) and was left out.",
+        ),
+        (
+            2,
+            "2 of 61 eval rows were longer than prompting allows (max_length 1,024) and were left out.",
+        ),
+    ],
+)
+def test_eval_rows_that_were_too_long_do_not_vanish(tmp_path: Path, dropped: int, line: str | None) -> None:
+    results = copy.deepcopy(board(tmp_path, examples=30))
+    results["data"].update(eval_dropped_too_long=dropped, max_length=1024)
+    results["data"]["rows"]["eval"] = 59
+    told = [warning for warning in board_warnings(results) if "eval row" in warning]
+    assert told == ([line] if line else [])
 
 
 @pytest.mark.parametrize(
@@ -426,11 +459,36 @@ def test_what_cost_nothing_is_no_finding(tmp_path: Path) -> None:
 def test_two_with_the_same_figure_have_it_both(tmp_path: Path) -> None:
     results = board(tmp_path)
     first, second = results["candidates"][1:3]
-    assert findings(results)[0].startswith("qlora-r16 has the best perplexity (lower is better): ")
+    assert findings(results)[0].startswith(
+        "qlora-r16 has the best perplexity (lower is better), "
+        "but cannot be told apart from lora-r16 and full: "
+    )
     second["scores"]["perplexity"] = first["scores"]["perplexity"]
     assert findings(results)[0].startswith(
-        "qlora-r16 and lora-r16 have the best perplexity (lower is better): "
+        "qlora-r16 and lora-r16 have the best perplexity (lower is better), "
+        "but cannot be told apart from full: "
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, ": "),
+        (1, ", but cannot be told apart from lora-r16: "),
+        (3, ", but cannot be told apart from lora-r16, full and lora-r4: "),
+        (4, ", but cannot be told apart from lora-r16, full, lora-r4 and 1 more: "),
+    ],
+)
+def test_the_headline_names_nobody_alone_who_may_not_be_the_best(
+    tmp_path: Path, count: int, told: str
+) -> None:
+    results = board(tmp_path)
+    leader, *others = (row["name"] for row in results["candidates"][1:] if row["rank"])
+    for pair in results["pairs"]:
+        if pair["metric"] == "perplexity" and leader in (pair["a"], pair["b"]):
+            alike = bool({pair["a"], pair["b"]} & set(others[:count]))
+            pair["verdict"] = "cannot be told apart" if alike else "a"
+    assert f"{leader} has the best perplexity (lower is better){told}" in findings(results)[0]
 
 
 @pytest.mark.parametrize(

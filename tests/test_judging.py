@@ -430,7 +430,8 @@ class TestLength:
         found = analyse(tabulate(ids, first, second, choice, first_chars=one, second_chars=other))  # type: ignore[arg-type]
         assert found["length"]["longer_wins"] == 1.0
         assert found["length"]["p_value"] < 1e-3
-        assert found["length_controlled"]["a"]["low"] < 0.5 < found["length_controlled"]["a"]["high"]
+        # Its verdicts never meet at one length: of equal lengths they say nothing.
+        assert found["length_controlled"]["a"] == {"value": None, "low": None, "high": None}
 
 
 class TestAgreement:

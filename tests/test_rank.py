@@ -520,6 +520,7 @@ class TestRankedByJudge:
         assert first["value"] == pytest.approx(0.05)
         assert first["more_prompts"] > 40 > 0 < first["smallest_effect"]
         assert (second["verdict"], second["more_prompts"]) == ("better", None)
+        assert results["findings"][0].endswith("; good cannot be told apart from best.")
         assert results["findings"][1].startswith("best and good cannot be told apart (difference +5.0 pt")
         assert not any("order among them" in finding for finding in results["findings"])
 

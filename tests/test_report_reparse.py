@@ -51,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
 def suite_with(tmp_path: Path, body: str, name: str = "reader") -> Path:
     (tmp_path / "judges").mkdir(exist_ok=True)
     (tmp_path / "judges" / f"{name}.py").write_text(READER.format(name=name.title(), body=body))
+    (tmp_path / "suite.yaml").touch()
     return tmp_path
 
 
@@ -102,6 +103,23 @@ def test_reading_the_same_changes_nothing(folder: Path, tmp_path: Path) -> None:
     warnings = results.pop("warnings")  # of which one is not the stage's
     assert again.pop("warnings") == warnings[:-1]
     assert again == results
+
+
+def test_controls_that_cannot_be_read_are_not_among_the_unparsed(folder: Path, tmp_path: Path) -> None:
+    """A judge that is left as it was leaves results.json byte for byte."""
+    lines = list(iter_json_lines(folder / "verdicts.jsonl"))
+    unread = [line for line in lines if line["judge"] == "gpt4" and line["choice"] == "unparsed"]
+    controls = [{**line, "control": "repeat"} for line in unread]
+    assert controls
+    write_jsonl(folder / "verdicts.jsonl", lines + controls)
+    same = suite_with(tmp_path, 'return Verdict(json.loads(raw)["choice"])')
+    reparse(folder, same)
+    receipt = read_json(folder / "results.json")["judges"][1]["receipt"]
+    assert (receipt["unparsed"], receipt["faults"]) == (len(unread), {"invalid": len(unread)})
+    before = (folder / "results.json").read_bytes()
+    for suite in (same, None):
+        assert not any(told.changed for told in reparse(folder, suite))
+        assert (folder / "results.json").read_bytes() == before
 
 
 def test_a_warning_in_words_of_an_earlier_version_does_not_stay(folder: Path, tmp_path: Path) -> None:

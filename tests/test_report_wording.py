@@ -13,6 +13,7 @@ from visible_page import read
 from harness.leaderboard.findings import findings
 from harness.leaderboard.findings.words import WITHHELD
 from harness.report.views.glance import at_a_glance
+from harness.report.views.methods import methods
 
 Json = dict[str, Any]
 LEADER = "qlora-r16"
@@ -109,3 +110,14 @@ def test_the_front_says_what_it_leaves_out(index: Path) -> None:
     (chart,) = (node for node in read(index.read_text()).all("figure") if "tradeoff" in node.classes)
     assert "the candidates better than base, which costs nothing, that no other matches" in chart.text
     assert "Intervals do not count for it" in chart.text
+
+
+@pytest.mark.parametrize(("dropped", "less"), [(0, ""), (1, "; 1 more was"), (2, "; 2 more were")])
+def test_the_methods_tell_the_rows_that_an_eval_source_lost(results: Json, dropped: int, less: str) -> None:
+    """They are not among the examples that are counted before them."""
+    source = {"part": "eval", "path": "eval.jsonl", "rows": 59 + dropped, "unusable": 0}
+    results["data"].update(eval_dropped_too_long=dropped, max_length=1024, sources=[source])
+    results["data"]["rows"]["eval"] = 59
+    more = f"{less} left out as longer than the limit of 1,024 tokens" if less else ""
+    told = f"The 59 eval examples are from a source of their own (eval.jsonl){more}."
+    assert told in methods(results)["text"]

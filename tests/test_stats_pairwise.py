@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from random import Random
 
@@ -18,6 +19,7 @@ from harness.stats.length import length_adjusted, length_preference
 from harness.stats.pairwise import FIRST, RULES, SECOND, TIE, UNPARSED, aggregate, encode
 from harness.stats.proportions import binomial_p_value, wilson
 from harness.stats.rates import p_value_of_even, rate
+from harness.stats.separation import Separation
 
 VERDICTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
 
@@ -288,6 +290,64 @@ class TestLengthPreference:
         assert asdict(turned) == pytest.approx(asdict(straight))
 
 
+class TestSeparation:
+    @pytest.mark.parametrize(
+        ("gaps", "worths", "expected"),
+        [
+            ([-2, -1, 1, 2], [1, 1, 0, 0], True),
+            ([-2, -1, 1, 2], [0, 0, 1, 1], True),
+            ([-2, -1, 1, 2], [1, 0, 1, 0], False),
+            ([-2, 1, 1, 2], [1, 1, 0, 0], True),  # they meet at one length
+            ([-2, 0, 0, 2], [1, 0.5, 0.5, 0], True),
+            ([-2, 0, 1, 2], [1, 0.5, 0.5, 0], False),  # ties at two lengths
+            ([-2, -1, 1, 2], [1, 1, 1, 1], True),
+            ([0, 0, 0, 0], [1, 1, 0, 0], False),  # of no difference in length nothing can be its doing
+        ],
+    )
+    def test_by_hand(self, gaps: list[float], worths: list[float], expected: bool) -> None:
+        zeros = np.zeros(4, dtype=np.int64)
+        found = Separation.of(np.array(worths), np.array(gaps, float), zeros > 0, np.arange(4), zeros)
+        assert found.among(np.ones((1, 4), dtype=bool)).tolist() == [expected]
+
+    @pytest.mark.parametrize("opponents", [1, 2, 3])
+    def test_is_what_a_linear_program_finds(self, opponents: int) -> None:
+        """A direction in which length counts, every win gains and every loss loses."""
+        from scipy.optimize import linprog
+
+        generator = np.random.default_rng(opponents)
+        answers = set()
+        for _ in range(40):
+            m = 8 * opponents
+            opponent = np.arange(m) % opponents
+            term, first = generator.integers(-4, 5, m) / 4, generator.random(m) < 0.5
+            # Near separation: the order and the opponent count, and little chance.
+            worth = (term + 0.5 * first + 0.3 * opponent + generator.normal(0, 0.3, m) > 0.4).astype(float)
+            worth[generator.random(m) < 0.1] = 0.5
+            prompt = generator.integers(0, 6, m)
+            prompt = np.unique(prompt, return_inverse=True)[1]
+            drawn = generator.random((5, prompt.max() + 1)) < 0.7
+            design = np.column_stack([np.eye(opponents)[opponent], np.where(first, 0.5, -0.5), term])
+            found = Separation.of(worth, term, first, prompt, opponent).among(drawn)
+            for separated, chosen in zip(found.tolist(), drawn, strict=True):
+                here = chosen[prompt]
+                won, lost = design[here & (worth > 0)], design[here & (worth < 1)]
+                below = np.concatenate([-won, lost])
+                free = [(None, None)] * (opponents + 1)
+                possible = term[here].any() and any(
+                    linprog(
+                        np.zeros(opponents + 2),
+                        A_ub=below,
+                        b_ub=np.zeros(len(below)),
+                        bounds=[*free, (way, way)],
+                    ).status
+                    == 0
+                    for way in (1.0, -1.0)
+                )
+                assert separated == possible
+                answers.add(separated)
+        assert answers == {True, False}
+
+
 class TestLengthAdjusted:
     def test_the_length_is_taken_off(self) -> None:
         data = length_data(4000, better=0.4)
@@ -353,6 +413,33 @@ class TestLengthAdjusted:
         worth = (np.arange(100) % 3 > 0).astype(float)
         found = length_adjusted(worth, lengths, np.full(100, 100.0), np.arange(100))
         assert math.isfinite(found.value) == told
+
+    @pytest.mark.parametrize(
+        ("flipped", "told"), [([], False), ([20], False), ([20, 25], False), (range(16, 24), True)]
+    )
+    def test_a_rate_that_the_ridge_alone_would_make_is_missing(
+        self, flipped: Sequence[int], told: bool
+    ) -> None:
+        """The shorter answer wins, and no two are about equally long; some verdicts are the other way."""
+        gap = np.concatenate([np.arange(-40.0, -6.0), [-7.0, -7.0, 87.0, 110.0], np.arange(130.0, 260.0, 20)])
+        worth = (gap < 0).astype(float)
+        worth[list(flipped)] = 0.0
+        found = length_adjusted(worth, gap, np.zeros(len(gap)), np.arange(len(gap)))
+        assert [math.isfinite(end) for end in found] == [told] * 3
+
+    @pytest.mark.parametrize("ties", [1, 3, 8])
+    def test_ties_of_equally_long_answers_do_not_make_it_known(self, ties: int) -> None:
+        """Equal is a tie, else the shorter wins: the true rate is one half, the ridge made 76.5% of three."""
+        gap = np.concatenate([np.arange(-40.0, -6.0), np.arange(87.0, 260.0, 20), np.zeros(ties)])
+        worth = np.where(gap == 0, 0.5, gap < 0)
+        found = length_adjusted(worth, gap, np.zeros(len(gap)), np.arange(len(gap)))
+        assert all(map(math.isnan, found))
+
+    def test_verdicts_that_overlap_are_told_with_any_ridge(self) -> None:
+        """What is given is the verdicts': a tenth of the ridge moves no figure that is shown."""
+        data = length_data(60, better=0.8)
+        given, less = length_adjusted(**data), length_adjusted(**data, ridge=0.001)
+        assert given == pytest.approx(less, abs=2e-3)
 
     def test_unknown_lengths_are_left_out(self) -> None:
         nothing = length_adjusted(np.ones(2), np.full(2, math.nan), np.ones(2), [0, 1])

@@ -242,12 +242,14 @@ def _length(judge: str, analysis: Json) -> Iterator[str]:
 
 
 def _equally_long(analysis: Json) -> str:
-    """What the leader would win at equal length, where that is known."""
+    """What the leader would win at equal length, or that the verdicts do not tell."""
     believed = {name: value for name, value in rated(analysis).items() if is_read(analysis["rates"][name])}
     leader = max(believed, key=lambda name: believed[name], default="")
     adjusted = (analysis["length_controlled"] or {}).get(leader)
-    if not adjusted or adjusted["value"] is None:
+    if not adjusted:
         return ""
+    if adjusted["value"] is None:
+        return f" What {leader} would win at equal length cannot be told from its verdicts."
     return f" At equal length {leader} would win {fmt.with_interval(adjusted, '%')}."
 
 

@@ -36,6 +36,7 @@ def board_warnings(results: Json) -> list[str]:
     candidates = results["candidates"]
     return [
         *_few_examples(candidates),
+        *_too_long(results["data"]),
         *_same_answers(candidates),
         *_missing(candidates),
         *_cut_off(candidates),
@@ -123,6 +124,16 @@ def _few_examples(candidates: Sequence[Json]) -> Iterator[str]:
     counts = [s["n"] for c in candidates for s in c["scores"].values() if "n" in s]
     if counts and min(counts) < FEW_EXAMPLES:
         yield f"Some scores rest on {fmt.counted(min(counts), 'example')}: {OF_FEW}"
+
+
+def _too_long(data: Json) -> Iterator[str]:
+    """Rows of an eval source on which no score rests."""
+    dropped = data.get("eval_dropped_too_long")
+    if dropped:
+        of = fmt.counted(dropped + data["rows"]["eval"], "eval row")
+        was = "was" if dropped == 1 else "were"
+        limit = f" (max_length {data['max_length']:,})" if data.get("max_length") else ""
+        yield f"{dropped:,} of {of} {was} longer than prompting allows{limit} and {was} left out."
 
 
 def _same_answers(candidates: Sequence[Json]) -> Iterator[str]:

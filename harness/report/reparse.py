@@ -139,8 +139,8 @@ def _verdict(line: Json) -> Verdict:
 
 
 def _counted(judge: Json, lines: Sequence[Json]) -> Json:
-    """The judge's entry, its receipt counting what cannot be read now."""
-    unparsed = [line for line in lines if line["choice"] == "unparsed"]
+    """The judge's entry, its receipt counting what cannot be read now, controls left out."""
+    unparsed = [line for line in lines if line["choice"] == "unparsed" and not line["control"]]
     faults = Counter(line["fault"] for line in unparsed if line["fault"])
     counted = {"unparsed": len(unparsed), "faults": dict(sorted(faults.items()))}
     return {**judge, "receipt": {**judge["receipt"], **counted}}

@@ -26,7 +26,7 @@ from harness.stats.paired import FLIPS
 from harness.stats.resampling import DRAWS
 from harness.store import file_digest
 
-VERSION = 10
+VERSION = 11
 
 Json = dict[str, Any]
 

@@ -14,6 +14,7 @@ from harness.stats.lattice import exact_sign_flip, units_of
 from harness.stats.paired import sign_flip
 from harness.stats.proportions import UNKNOWN, Estimate, share_interval
 from harness.stats.resampling import percentile_ends, resampled_weights
+from harness.stats.separation import Separation
 
 _STEPS = 100
 _CONVERGED = 1e-9
@@ -86,16 +87,19 @@ def length_adjusted(
     lengths in characters, NaN where unknown (left out); the prompt's index; `candidate_first`, where the
     candidate's answer stood first (everywhere, if None); `opponent`, its index (one and the same, if None).
 
-    NaN where the judgments cannot tell: where all prompts are worth the same to the candidate, and where in
+    NaN where the judgments cannot tell: where all prompts are worth the same to the candidate; where in
     fewer than 5% of the judgments its answer is no longer, or no shorter, than the opponent's, so that equal
-    lengths were hardly seen.
+    lengths were hardly seen; and where length separates its wins from its losses (`separation`), in the
+    judgments or in more than 1 - `level` of the resamples: as where fewer than three prompts stand against
+    it. The ridge alone would make the rate then.
 
     The model is a logistic regression of the worth to the candidate, by quasi-likelihood, on a constant for
     each opponent, +1/2 or -1/2 for standing first or second (where both occur), and tanh(d / s), d being the
     candidate's length minus the opponent's and s the root mean square of d. `ridge` / 2 times the sum of the
     squared parameters is taken off. The rate is what this predicts for d = 0, the mean over both orders and
     over the opponents as often as they occur. The interval is of percentiles over resampled prompts, each
-    refitted by one Newton step; with fewer than about five prompts not won, or not lost, it is too narrow.
+    refitted by one Newton step, without those that length separates; with fewer than about five prompts not
+    won, or not lost, it is too narrow.
 
     It is not AlpacaEval's length-controlled win rate (Dubois et al. (2024)): that has no term for the order,
     one for the difficulty of each prompt, and parameters that other models' judgments determine.
@@ -108,9 +112,18 @@ def length_adjusted(
         return UNKNOWN
     shares = np.bincount(seen.opponent) / len(seen.opponent)
     design = _design(seen.gap, seen.first, seen.opponent)
+    separation = Separation.of(seen.response, design[:, -1], seen.first, seen.prompt, seen.opponent)
+    n = len(separation.apart)
+    if separation.among(np.ones((1, n), dtype=np.bool_)).any():
+        return UNKNOWN
     found = _fit(design, seen.response, ridge)
     drawn = _one_step(design, seen.response, seen.prompt, found, ridge, draws, seed)
-    low, high = percentile_ends(_equal_length_rate(drawn, shares), int(seen.prompt.max()) + 1, level=level)
+    rates = _equal_length_rate(drawn, shares)
+    blocks = resampled_weights(n, draws=draws, seed=seed)
+    rates[np.concatenate([separation.among(weights > 0) for weights in blocks])] = np.nan
+    low, high = percentile_ends(rates, n, level=level)
+    if np.isnan(low):
+        return UNKNOWN
     return Estimate(float(_equal_length_rate(found[None], shares)[0]), float(low), float(high))
 
 

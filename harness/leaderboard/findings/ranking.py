@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from harness import format as fmt
@@ -17,6 +17,7 @@ from harness.leaderboard.findings.words import (
     difference,
     few,
     score,
+    some,
     standings,
 )
 from harness.leaderboard.measurements import INSTEAD
@@ -50,7 +51,9 @@ def _by_metric(metric: Json, results: Json) -> Iterator[str]:
     ranked = [candidate for candidate in others if candidate["rank"]]
     apart = [c["name"] for c in others if "incomparable" in c["scores"].get(metric["name"], {})]
     if ranked:
-        yield _leader(ranked, base, metric, " among equal tokenizers" if apart else "")
+        yield _leader(
+            ranked, base, metric, " among equal tokenizers" if apart else "", _equals(ranked, results)
+        )
         yield from _order(ranked, results, "ranked candidate" if apart else "candidate", metric["label"])
         yield from _beside_others(ranked, results, metric["unit"])
     else:
@@ -72,15 +75,38 @@ def _by_judge(judge: Json, results: Json) -> Iterator[str]:
     elif not ranked:
         yield f"No candidate can be ranked by the judge {judge['name']}, as this board is to be."
     else:
-        yield from preferred(judge, {row["name"]: row["win_rates"][judge["name"]] for row in ranked})
+        told = preferred(judge, {row["name"]: row["win_rates"][judge["name"]] for row in ranked})
+        yield from _with_equals(told, ranked, results)
         rivals = "candidate" if judge["against"] == ALL else f"candidate compared with {judge['against']}"
         yield from _order(ranked, results, rivals, f"the judge {judge['name']}")
         yield from _beside_others(ranked, results, "%")
 
 
-def _order(ranked: Sequence[Json], results: Json, rivals: str, by: str) -> Iterator[str]:
+def _with_equals(told: Iterable[str], ranked: Sequence[Json], results: Json) -> Iterator[str]:
+    """A judge's headline; it names nobody alone whom the judge cannot tell from another."""
+    for sentence in told:
+        if equals := _equals(ranked, results):
+            leader = ranked[0]["name"]
+            yield f"{sentence.removesuffix('.')}; {some(equals)} cannot be told apart from {leader}."
+        else:
+            yield sentence
+
+
+def _alike(results: Json) -> set[frozenset[str]]:
+    """Every two that what ranks cannot tell apart."""
     pairs = ranking_pairs(results)
-    alike = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["verdict"] == NO_DIFFERENCE}
+    return {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["verdict"] == NO_DIFFERENCE}
+
+
+def _equals(ranked: Sequence[Json], results: Json) -> list[str]:
+    """Who of the others cannot be told apart from the leader."""
+    leader, *others = (row["name"] for row in ranked)
+    alike = _alike(results)
+    return [name for name in others if {leader, name} in alike]
+
+
+def _order(ranked: Sequence[Json], results: Json, rivals: str, by: str) -> Iterator[str]:
+    alike = _alike(results)
     told = {frozenset((pair["first"], pair["second"])) for pair in _level(results)}
     yield from _beside([candidate["name"] for candidate in ranked], alike, rivals, by, told)
 
@@ -93,7 +119,8 @@ def _beside_others(ranked: Sequence[Json], results: Json, unit: str) -> Iterator
     yield from itertools.chain(*parts)
 
 
-def _leader(ranked: Sequence[Json], base: Json, metric: Json, among: str) -> str:
+def _leader(ranked: Sequence[Json], base: Json, metric: Json, among: str, equals: Sequence[str]) -> str:
+    """Who has the best figure, from whom this one cannot be told apart, and what it is beside base's."""
     leader, name, unit = ranked[0], metric["name"], metric["unit"]
     mine, apart = leader["scores"][name], leader["differences"].get(name, {})
     sign, way = (1, "higher") if metric["higher_is_better"] else (-1, "lower")
@@ -102,8 +129,10 @@ def _leader(ranked: Sequence[Json], base: Json, metric: Json, among: str) -> str
     beside = f", after {base['name']}'s" if behind else ""
     level = [row["name"] for row in ranked if row["scores"][name]["value"] == mine["value"]]
     who = f"{few(level, level, 'at the top')} {'has' if len(level) == 1 else 'have'}"
+    rivals = [rival for rival in equals if rival not in level]
+    but = f", but cannot be told apart from {some(rivals)}" if rivals else ""
     head = (
-        f"{who} the best {metric['label']}{among}{beside} ({way} is better): "
+        f"{who} the best {metric['label']}{among}{beside} ({way} is better){but}: "
         f"{fmt.with_interval(mine, unit)}, n = {fmt.count(mine['n'])}."
     )
     if "value" not in apart:

@@ -50,7 +50,13 @@ def few(names: Sequence[str], everybody: Sequence[str], kind: str) -> str:
         return fmt.listed(names)
     if len(rest) <= NAMED:
         return f"all {fmt.count(len(everybody))} {kind}" + (f" but {fmt.listed(rest)}" if rest else "")
-    return f"{', '.join(names[:NAMED])} and {fmt.count(len(names) - NAMED)} more"
+    return some(names)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names; the rest is counted."""
+    rest = len(names) - NAMED
+    return fmt.listed(names) if rest <= 0 else f"{', '.join(names[:NAMED])} and {fmt.count(rest)} more"
 
 
 def standings(compared: Mapping[str, Json], against: str) -> str:

@@ -101,7 +101,8 @@ def _held_out(part: str, n: int, own: Sequence[Json], data: Json) -> str:
             f"staying together{fit}."
         )
     dropped = data.get("eval_dropped_too_long") if part == "eval" else 0
-    less = f", of which {fmt.count(dropped)} were left out as longer than the limit{limit}" if dropped else ""
+    were = "was" if dropped == 1 else "were"
+    less = f"; {fmt.count(dropped)} more {were} left out as longer than the limit{limit}" if dropped else ""
     return f"{told}are from a source of their own ({listed([str(s['path']) for s in own])}){less}."
 
 
