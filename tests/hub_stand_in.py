@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +51,20 @@ class Hub:
     """Part of a path whose answer comes byte by byte and never ends."""
     warns: str = ""
     """What the Hub warns of in a card."""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """Part of a path -> what is answered in place of all else."""
+    flooded: int = 0
+    """How many bytes of endless answers the client has taken."""
+
+
+@dataclass
+class Answer:
+    """An answer as it goes over the wire; an endless one repeats its body until the client hangs up."""
+
+    status: int
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    endless: bool = False
 
 
 @contextmanager
@@ -90,6 +104,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if hub.portal or (hub.drips and hub.drips in self.path):
                 self._say_otherwise()
                 return
+            for part, odd in hub.answers.items():
+                if part in self.path:
+                    self._say(odd)
+                    return
             for part, (status, message) in hub.faults.items():
                 if part in self.path:
                     if status == 0:
@@ -117,6 +135,19 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(b" ")
                 time.sleep(0.05)
             self.close_connection = True
+
+        def _say(self, answer: Answer) -> None:
+            self.send_response(answer.status)
+            for name, text in answer.headers.items():
+                self.send_header(name, text)
+            if not answer.endless and answer.status != 204:
+                self.send_header("Content-Length", str(len(answer.body.encode())))
+            self.end_headers()
+            self.wfile.write(answer.body.encode())
+            self.close_connection = answer.endless
+            with suppress(OSError):
+                while answer.endless:
+                    hub.flooded += self.wfile.write(answer.body.encode())
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") == "chunked":

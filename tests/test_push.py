@@ -50,8 +50,7 @@ class Place:
         return self.folder / ".harness" / "store" / KEYS[name]
 
     def push(self, *arguments: str, hub: Hub | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        known = {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-                 "HF_HOME": str(self.base.parent / "hf")}  # fmt: skip
+        known = {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(self.base.parent / "hf")}
         if hub is not None:
             known["HF_ENDPOINT"] = hub.url
         return harness("push", *arguments, folder=self.folder, env={**known, **env})

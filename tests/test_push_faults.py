@@ -121,7 +121,7 @@ def test_warnings_of_the_hub_are_told_without_what_acts(place: Place, hub: Hub) 
 def test_ctrl_c_is_heard_and_says_what_is_there(place: Place, hub: Hub) -> None:
     hub.faults["/commit/"], hub.hang_seconds = (0, ""), 60.0
     env = {**os.environ, "HF_TOKEN": TOKEN, "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1",
-           "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HOME": str(place.base.parent / "hf")}  # fmt: skip
+           "HF_HOME": str(place.base.parent / "hf")}  # fmt: skip
     with subprocess.Popen(
         [HARNESS, "push", "lora-r16", REPO],
         cwd=place.folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -61,6 +62,24 @@ def heard(tell: Callable[[str], None], library: str) -> Iterator[None]:
             yield
     finally:
         logger.handlers, logger.propagate = before, propagate
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """huggingface_hub draws progress bars in the block on a terminal alone, unless its setting wants them."""
+    from huggingface_hub import constants, utils
+
+    hub: Any = utils
+
+    off = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not sys.stderr.isatty()
+    if not off or hub.are_progress_bars_disabled():
+        yield
+        return
+    hub.disable_progress_bars()
+    try:
+        yield
+    finally:
+        hub.enable_progress_bars()
 
 
 class _Telling(logging.Handler):
