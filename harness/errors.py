@@ -5,7 +5,8 @@ HarnessError
 │   ├── SuiteError      suite.yaml: unreadable, unknown key, wrong type
 │   ├── DataError       a dataset: missing, empty, malformed, columns not recognised
 │   ├── ModelError      a base model: missing folder, no tokenizer, a target module that matches nothing
-│   └── PluginError     a backend, evaluator or judge: unknown, ambiguous, not a plugin, no key
+│   └── PluginError     a backend, evaluator or judge: unknown, ambiguous, not a plugin
+│       └── NoKeyError      its server needs a key: what asks nobody does without
 ├── StageError          a stage failed; its row turns red, the others go on; exit code 1
 │   ├── TrainingDiverged    the loss or a gradient is NaN or infinite
 │   ├── OutOfMemory         the device has no memory left
@@ -64,6 +65,10 @@ class ModelError(InputError):
 
 class PluginError(InputError):
     """A backend, evaluator or judge cannot be found or created."""
+
+
+class NoKeyError(PluginError):
+    """A server that a plugin asks needs a key, and there is none."""
 
 
 class StageError(HarnessError):

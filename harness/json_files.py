@@ -11,6 +11,8 @@ from harness.records import from_json, to_json
 from harness.whole_files import replacing, write_text_whole
 
 T = TypeVar("T")
+ESCAPED = "backslashreplace"
+"""Half of a surrogate pair, which UTF-8 cannot hold, is written as JSON spells it: `\\ud800`."""
 
 
 def read_json(path: Path) -> Any:
@@ -18,9 +20,9 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write records or plain values as indented JSON, whole or not at all."""
-    write_text_whole(path, json.dumps(to_json(value), indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, errors: str = "strict") -> None:
+    """Write records or plain values as indented JSON, whole or not at all; `errors` is strict or ESCAPED."""
+    write_text_whole(path, json.dumps(to_json(value), indent=2, ensure_ascii=False) + "\n", errors)
 
 
 def dump_line(value: Any) -> str:
@@ -28,9 +30,9 @@ def dump_line(value: Any) -> str:
     return json.dumps(to_json(value), ensure_ascii=False) + "\n"
 
 
-def write_jsonl(path: Path, values: Iterable[Any]) -> None:
-    """Write records one a line, whole or not at all."""
-    with replacing(path) as file:
+def write_jsonl(path: Path, values: Iterable[Any], errors: str = "strict") -> None:
+    """Write records one a line, whole or not at all; `errors` as for `write_json`."""
+    with replacing(path, errors) as file:
         file.writelines(map(dump_line, values))
 
 

@@ -65,7 +65,8 @@ def describe_plan(plan: Plan) -> str:
         state = "cached" if plan.store.has(step.key) else "to do"
         lines.append(f"  {state:<7} {step.name:<{width}} {step.key.rpartition('-')[2][:12]}")
     lines.append(f"{counts[False]} steps to do, {counts[True]} cached")
-    return "\n".join([*lines, *_money(plan)])
+    lacking = [f"a run needs first: {line}" for line in plan.lacking]
+    return "\n".join([*lines, *_money(plan), *lacking])
 
 
 def _money(plan: Plan) -> list[str]:

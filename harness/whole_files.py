@@ -19,10 +19,14 @@ from harness.errors import InputError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file in UTF-8 that takes the place of `path` when the block ends, unless it raises."""
+def replacing(path: Path, errors: str = "strict") -> Iterator[TextIO]:
+    """A text file in UTF-8 that takes the place of `path` when the block ends, unless it raises.
+
+    `errors` is what becomes of half of a surrogate pair, which UTF-8 cannot hold.
+    """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
-    file = partial.open("x", encoding="utf-8", newline="\n")  # "x": never through a link, never another's
+    # "x": never through a link, never another's
+    file = partial.open("x", encoding="utf-8", errors=errors, newline="\n")
     try:
         with file:
             yield file
@@ -34,9 +38,9 @@ def replacing(path: Path) -> Iterator[TextIO]:
         raise
 
 
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a text file, lines ending in a newline alone."""
-    with replacing(path) as file:
+def write_text_whole(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a text file, lines ending in a newline alone; `errors` as for `replacing`."""
+    with replacing(path, errors) as file:
         file.write(text)
 
 

@@ -24,3 +24,10 @@ def copied(old: Path, tmp_path: Path) -> Path:
     """A copy of the old run, to be changed."""
     shutil.copytree(old, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture(scope="session")
+def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `worse`, but with every candidate of the old run."""
+    entries = {**WORSE, "full": ENTRIES["full"]}
+    return finished(tmp_path_factory.mktemp("worlds") / "lowered", entries)

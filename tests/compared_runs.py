@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.json_files import dump_line, iter_json_lines, read_json, write_json
+from harness.store import file_digest
 
 Json = dict[str, Any]
 N = 60
@@ -59,9 +60,25 @@ def edit(folder: Path, change: Callable[[Json], None]) -> None:
 
 
 def edit_examples(folder: Path, change: Callable[[list[Json]], list[Json]]) -> None:
+    """As if the run had had these examples: its results tell of the file as it is then."""
     path = folder / "examples.jsonl"
     lines = change(list(iter_json_lines(path)))
     path.write_text("".join(map(dump_line, lines)), encoding="utf-8")
+    told_of = {"n": len(lines), "sha256": file_digest(path)}
+    edit(folder, lambda results: results.update(examples=told_of))
+
+
+def take_away(folder: Path, *names: str) -> None:
+    """As if the run had not had these candidates, all of which one judge judged."""
+    path = folder / "verdicts.jsonl"
+    lines = [line for line in iter_json_lines(path) if not {line["first"], line["second"]} & {*names}]
+    path.write_text("".join(map(dump_line, lines)), encoding="utf-8")
+
+    def change(results: Json) -> None:
+        results["candidates"] = [row for row in results["candidates"] if row["name"] not in names]
+        results["judges"][0]["receipt"]["examples"] = len(lines) // 2
+
+    edit(folder, change)
 
 
 def figure(found: Json, name: str) -> Json:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from commands import harness
+from commands import HARNESS, harness
 
 from harness.cli import main
 
@@ -70,6 +72,30 @@ def test_plan_names_every_step_and_its_state(repo: Path, tmp_path: Path) -> None
         assert any(line.split()[:2] == ["to", "do"] and step in line for line in said.stdout.splitlines())
 
 
+@pytest.mark.parametrize("command", [["plan"], ["run", "--dry-run"]])
+def test_a_plan_without_a_key_says_what_judging_costs(command: list[str], repo: Path, tmp_path: Path) -> None:
+    suite = [repo / "suites" / "quickstart" / "suite.yaml", "--set", "judges=[gpt4]"]
+    keyless = {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}
+    said = harness(*command, *suite, folder=tmp_path, env=keyless)
+    assert (said.returncode, said.stderr) == (0, "")
+    told = "judges.gpt4: https://api.openai.com/v1 needs a key, and OPENAI_API_KEY is not set; export it"
+    *lines, last = said.stdout.splitlines()
+    assert last.startswith("a run needs first: ")
+    assert told in last
+    assert any(line.startswith("what servers will be asked, an estimate") for line in lines)
+    assert any(line.startswith("  gpt4: ") and "$" in line for line in lines)
+    keyed = harness(*command, *suite, folder=tmp_path, env={**keyless, "OPENAI_API_KEY": "sk-nobody"})
+    assert keyed.stdout.splitlines() == lines
+    refused = harness("run", *suite, folder=tmp_path, env=keyless)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert told in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    nowhere = harness(*command, *suite, folder=tmp_path, env={**keyless, "OPENAI_BASE_URL": "nowhere"})
+    assert nowhere.returncode == 2
+    assert "there can be no chat server at 'nowhere'" in nowhere.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_plugins_lists_every_plugin_with_its_options(repo: Path, tmp_path: Path) -> None:
     said = harness("plugins", folder=tmp_path)
     assert said.returncode == 0, said.stderr
@@ -103,12 +129,71 @@ def test_a_bundled_suite_is_copied_whole(tmp_path: Path) -> None:
     [
         (["report", "nowhere"], "error: nowhere: no results.json in this folder; run the suite first\n"),
         (["suites", "copy", "quickstrat"], "error: no bundled suite 'quickstrat'; known are "),
+        *(
+            ([*command, "--suite", suite], f"error: --suite {suite}: {fault}\n")
+            for command in (
+                ["plugins"],
+                ["compare", "{quickstart}", "{quickstart}"],
+            )
+            for suite, fault in (
+                ("nosuch.yaml", "no such file; check the path"),
+                (".", "is a folder; name the suite.yaml in it"),
+            )
+        ),
     ],
 )
-def test_mistakes_on_the_command_line(arguments: list[str], said: str, tmp_path: Path) -> None:
-    done = harness(*arguments, folder=tmp_path)
+def test_mistakes_on_the_command_line(arguments: list[str], said: str, tmp_path: Path, repo: Path) -> None:
+    quickstart = str(repo / "reports" / "quickstart")
+    done = harness(*(argument.format(quickstart=quickstart) for argument in arguments), folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "{quickstart}:base", "{quickstart}:lora"],
+        ["compare", "{quickstart}:base", "{quickstart}:lora", "--json"],
+        ["compare", "{quickstart}:lora", "{quickstart}:base", "--fail-if", "any worse"],
+        ["verdicts", "summarize", "{quickstart}/verdicts.jsonl"],
+        ["plan", "{repo}/suites/quickstart/suite.yaml"],
+        ["plugins"],
+    ],
+)
+def test_output_that_nobody_reads_ends_the_command_quietly(
+    arguments: list[str], repo: Path, tmp_path: Path
+) -> None:
+    quickstart = repo / "reports" / "quickstart"
+    reading, writing = os.pipe()
+    os.close(reading)
+    said = subprocess.run(
+        [HARNESS, *(argument.format(quickstart=quickstart, repo=repo) for argument in arguments)],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (said.returncode, said.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("columns", ["60", "200"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "{quickstart}:base", "{quickstart}:lora", "--fail-if", "perplexity > 5%"],
+        ["verdicts", "summarize", "{quickstart}/verdicts.jsonl"],
+    ],
+)
+def test_no_line_ends_in_blanks(arguments: list[str], columns: str, repo: Path, tmp_path: Path) -> None:
+    quickstart = repo / "reports" / "quickstart"
+    filled = [argument.format(quickstart=quickstart) for argument in arguments]
+    said = harness(*filled, folder=tmp_path, env={"COLUMNS": columns})
+    assert said.returncode == 0, said.stderr
+    assert "•" in said.stdout
+    assert [line for line in said.stdout.splitlines() if line != line.rstrip()] == []
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
 from board_world import Entry, base
+from click.testing import CliRunner
 from compared_runs import (
     METRICS,
     WORSE,
@@ -22,9 +24,12 @@ from compared_runs import (
 )
 from report_inputs import make_report_input
 
+from harness.cli import main
 from harness.comparing import compare
 from harness.json_files import iter_json_lines, read_json, write_json
 from harness.records import ALL
+from harness.report.comparison import as_html, as_markdown
+from harness.report.text import markdown
 from harness.stats.multiplicity import NO_DIFFERENCE
 
 pytest_plugins = ["compared_fixtures"]
@@ -99,6 +104,25 @@ class TestFigures:
             assert set(each["opponents"]) == set(local["analysis"]["rates"][name]["opponents"])
         (apart,) = figure(compare(f"{folder}:full", f"{folder}:lora-r16"), "local")["rows"]
         assert set(apart["opponents"]) == compared.keys() - {"full", "lora-r16"}
+
+    def test_a_win_rate_that_is_not_the_boards_says_why(self, tmp_path: Path) -> None:
+        folder = make_report_input(tmp_path / "run")
+        (local,) = [j for j in read_json(folder / "results.json")["judges"] if j["name"] == "local"]
+        rates = {name: rate["rules"]["average"]["value"] for name, rate in local["analysis"]["rates"].items()}
+        said = "local: a win rate here is over the opponents and prompts that both sides have verdicts on"
+        alike = compare(str(folder), str(folder))
+        assert not any(said in warning for warning in alike["warnings"])
+        found = compare(f"{folder}:full", f"{folder}:lora-r16")
+        (apart,) = figure(found, "local")["rows"]
+        assert apart["boards"] == {"old": rates["full"], "new": rates["lora-r16"]}
+        (told,) = [warning for warning in found["warnings"] if said in warning]
+        for old, new in ((apart["old"], apart["new"]), (rates["full"], rates["lora-r16"])):
+            assert f"{old:.1%} → {new:.1%}" in told
+        assert f" here, against {len(apart['opponents'])} opponents, n = {apart['n']}, and " in told
+        shown = CliRunner().invoke(main, ["compare", f"{folder}:full", f"{folder}:lora-r16"])
+        assert told in " ".join(shown.stdout.split())
+        assert told in html.unescape(as_html(found))
+        assert markdown(told) in as_markdown(found)
 
     def test_the_opponent_itself_ties_with_itself(self, old: Path) -> None:
         found = row(compare(f"{old}:lora", f"{old}:base"), "reference", "lora → base")
@@ -229,6 +253,15 @@ class TestSeeds:
         found = compare(str(one), str(other))
         assert row(found, "perplexity", "lora")["verdict"] == "worse"
         assert any("another seed may change it" in warning for warning in found["warnings"])
+
+    def test_what_is_never_trained_has_no_seeds_to_vary(self, tmp_path: Path) -> None:
+        once, often = (self.reseeded(tmp_path / str(len(s)), 0.5, s) for s in ([0], [0, 1]))
+        for folder, said in ((once, 1), (often, 0)):
+            for old, new in (("base", "lora"), ("lora", "base")):
+                found = compare(f"{folder}:{old}", f"{folder}:{new}")
+                assert any("value" in told for told in rows(found))
+                told = [warning for warning in found["warnings"] if "another seed may change it" in warning]
+                assert len(told) == said
 
     def test_several_seeds_on_both_sides_have_a_spread(self, tmp_path: Path) -> None:
         one, other, low = (

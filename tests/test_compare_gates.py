@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from board_world import Entry
-from compared_runs import ENTRIES, Json, N, edit, finished, row, run, wins
+from compared_runs import ENTRIES, Json, N, edit, edit_examples, finished, row, run, take_away, wins
+from report_inputs import make_report_input
 
 from harness import registry
 from harness.comparing import compare, metrics
 from harness.comparing.examples import Answers, Common, Rows
 from harness.comparing.gates import Gate, decide
 from harness.comparing.metrics import Sides
-from harness.comparing.runs import Pair, Run
+from harness.comparing.ranges import RANGES
+from harness.comparing.runs import Pair, Run, open_run
 from harness.errors import InputError
 from harness.report.comparison import as_html, as_markdown
 
@@ -45,8 +49,8 @@ class TestGates:
             ("seeds: any worse", 0),
         ],
     )
-    def test_exit_code(self, old: Path, worse: Path, gate: str, code: int) -> None:
-        said = run(old, worse, "--fail-if", gate)
+    def test_exit_code(self, old: Path, lowered: Path, gate: str, code: int) -> None:
+        said = run(old, lowered, "--fail-if", gate)
         assert said.exit_code == code
         if code:
             assert said.stderr.startswith(f"gate tripped: {gate}: lora")
@@ -103,6 +107,65 @@ class TestGates:
         assert said.stdout == ""
 
     @pytest.mark.parametrize(
+        ("gate", "most"),
+        [
+            ("chrf < -200", "values of chrf differ by 100 at most"),
+            ("chrF > 100", "values of chrf differ by 100 at most"),
+            ("bleu < -100", "values of bleu differ by 100 at most"),
+            ("lora: rouge_l < -2", "values of rouge_l differ by 1 at most"),
+            ("rouge_l < -1", "values of rouge_l differ by 1 at most"),
+            ("perplexity < -100%", "perplexity is never below 0, and so never falls by more than 100%"),
+            ("bits_per_byte < -150%", "bits_per_byte is never below 0, and so never falls by more than 100%"),
+            ("chrf < -100%", "chrf is never below 0, and so never falls by more than 100%"),
+        ],
+    )
+    def test_a_threshold_beyond_what_a_metric_can_have_is_refused(
+        self, repo: Path, gate: str, most: str
+    ) -> None:
+        quickstart = repo / "reports" / "quickstart"
+        said = run(quickstart, quickstart, "--fail-if", gate)
+        assert (said.exit_code, said.stdout) == (2, "")
+        assert said.stderr == (
+            f"error: --fail-if: '{gate}' can never trip: {most}; write a threshold nearer to 0\n"
+        )
+
+    @pytest.mark.parametrize(
+        "gate",
+        [
+            *("chrf < -99.9", "rouge_l < -0.99", "perplexity > 200", "bits_per_byte > 15"),
+            *("perplexity > 150%", "chrf > 150%", "bleu < -99.9%"),
+        ],
+    )
+    def test_a_threshold_within_what_a_metric_can_have_is_a_gate(self, repo: Path, gate: str) -> None:
+        quickstart = open_run("OLD", str(repo / "reports" / "quickstart"))
+        assert Gate.parse(gate).resolved(quickstart, quickstart).expression == gate
+
+    def test_ranges_are_of_evaluators_that_are_there(self, repo: Path) -> None:
+        assert set(RANGES) <= {found.name for found in registry.known("evaluator")}
+        told = (repo / "reports" / "README.md").read_text(encoding="utf-8")
+        for line in (
+            *("| perplexity ↓ |.*| 1 and up |", "| bits per byte ↓ |.*| 0 and up |"),
+            *("| BLEU, chrF ↑ |.*| 0–100 |", "| ROUGE-L ↑ |.*| 0–1 |"),
+        ):
+            assert re.search(line.replace("|", r"\|"), told), line
+
+    @pytest.mark.parametrize("columns", ["80", "200"])
+    def test_one_that_passed_says_what_is_not_excluded(
+        self, old: Path, worse: Path, columns: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", columns)
+        lost = row(compare(str(old), str(worse)), "bleu", "lora")
+        gate = f"lora: bleu < {(lost['value'] + lost['low']) / 2:.2f}"
+        (told,) = compare(str(old), str(worse), gates=[gate])["gates"]
+        assert told["status"] == "passed"
+        (reason,) = told["reasons"]
+        assert "is not excluded (95% " in reason
+        said = run(old, worse, "--fail-if", gate)
+        assert said.exit_code == 0
+        assert f"gate passed: {gate}: {reason}" in " ".join(said.stdout.split())
+        assert said.stderr == ""
+
+    @pytest.mark.parametrize(
         ("spelled", "gate"),
         [
             ("BLEU worse", "bleu worse"),
@@ -121,9 +184,9 @@ class TestGates:
         assert as_label == by_name
         assert as_label["status"] == "tripped"
 
-    def test_what_is_held_against_the_threshold_is_said(self, old: Path, worse: Path) -> None:
+    def test_what_is_held_against_the_threshold_is_said(self, old: Path, lowered: Path) -> None:
         gates = ["perplexity > 5%", "exact_match < -1pt"]
-        found = compare(str(old), str(worse), gates=gates)
+        found = compare(str(old), str(lowered), gates=gates)
         (percent,), (points,) = (gate["reasons"] for gate in found["gates"])
         told = row(found, "perplexity", "lora")
         change = 100 * (told["new"] / told["old"] - 1)
@@ -133,7 +196,7 @@ class TestGates:
         assert points.startswith(
             f"lora −{-100 * told['value']:.1f} pt ({told['old']:.1%} → {told['new']:.1%}, "
         )
-        said = run(old, worse, "--fail-if", gates[0])
+        said = run(old, lowered, "--fail-if", gates[0])
         assert said.stderr == f"gate tripped: {gates[0]}: {percent}\n"
         assert f"gate tripped: {gates[0]}" in said.stdout
         for form in (as_html(found), as_markdown(found)):
@@ -141,8 +204,8 @@ class TestGates:
             assert "tripped" in form
 
     @pytest.mark.parametrize("gate", ["perplexity < -1%", "perplexity < 0", "bleu > 1", "reference > 2pt"])
-    def test_a_gate_that_fails_improvements_is_warned_of(self, old: Path, worse: Path, gate: str) -> None:
-        warned, back = (compare(*map(str, sides), gates=[gate]) for sides in ((old, worse), (worse, old)))
+    def test_a_gate_that_fails_improvements_is_warned_of(self, old: Path, lowered: Path, gate: str) -> None:
+        warned, back = (compare(*map(str, sides), gates=[gate]) for sides in ((old, lowered), (lowered, old)))
         for found in (warned, back):
             assert any(f"gate {gate} trips on improvements" in warning for warning in found["warnings"])
         assert [found["gates"][0]["status"] for found in (warned, back)] == ["passed", "tripped"]
@@ -181,6 +244,63 @@ class TestGates:
         assert said.exit_code == 3
         assert "full is not compared: it is in one of the runs alone" in said.stderr
 
+    @pytest.mark.parametrize("gate", ["bleu worse", "reference < -90pt", "any worse"])
+    def test_nor_does_it_pass_any_gate_of_a_figure_that_it_had(
+        self, old: Path, copied: Path, gate: str
+    ) -> None:
+        take_away(copied, "full")
+        said = run(old, copied, "--fail-if", gate)
+        assert said.exit_code == 3
+        assert said.stderr == f"gate undecided: {gate}: full is not compared: only OLD has it\n"
+        assert run(copied, old, "--fail-if", gate).exit_code == 0, "OLD had none that could become worse"
+        # One that was chosen stands for all.
+        assert run(f"{old}:lora", f"{copied}:lora", "--fail-if", gate).exit_code == 0
+        assert run(old, copied, "--fail-if", f"lora: {gate}").exit_code == 0
+
+    def test_what_had_no_such_figure_is_not_gone(self, old: Path, copied: Path, tmp_path: Path) -> None:
+        """`seeds` is not judged here, and `full` has no BLEU."""
+
+        def change(results: Json) -> None:
+            named = {row["name"]: row for row in results["candidates"]}
+            named["full"]["scores"]["bleu"] = {"missing": "no such tokenizer"}
+            del named["seeds"]["win_rates"]["reference"]
+
+        edit(copied, change)
+        shutil.copytree(copied, tmp_path / "new")
+        take_away(tmp_path / "new", "full", "seeds")
+        found = compare(str(copied), str(tmp_path / "new"), gates=["bleu worse", "reference worse"])
+        gone = ["seeds", "full"]
+        assert [gate["status"] for gate in found["gates"]] == ["undecided"] * 2
+        for name, gate in zip(gone, found["gates"], strict=True):
+            assert gate["reasons"] == [f"{name} is not compared: only OLD has it"]
+
+    def test_base_alone_does_not_pass(self, old: Path, copied: Path) -> None:
+        take_away(copied, "full", "lora", "seeds")
+        (gate,) = compare(str(old), str(copied), gates=["any worse"])["gates"]
+        assert gate["status"] == "undecided"
+        assert {reason.partition(" ")[0] for reason in gate["reasons"]} == {"full", "lora", "seeds"}
+
+    @pytest.mark.parametrize(("n", "status"), [(1, "undecided"), (5, "undecided"), (6, "passed")])
+    @pytest.mark.parametrize("gate", ["any worse", "bleu worse", "reference < -2pt"])
+    def test_so_few_examples_that_no_test_can_show_anything_do_not_pass(
+        self, old: Path, copied: Path, n: int, status: str, gate: str
+    ) -> None:
+        def rename(lines: list[Json]) -> list[Json]:
+            return [{**line, "id": line["id"] if i < n else f"x{i}"} for i, line in enumerate(lines)]
+
+        edit_examples(copied, rename)
+        found = compare(str(old), str(copied), gates=[gate])
+        assert found["examples"]["common"] == n
+        (told,) = found["gates"]
+        assert told["status"] == status
+        few = "1 example" if n == 1 else f"{n} examples"
+        assert all(f"no test of {few} can show a difference" in reason for reason in told["reasons"])
+
+    def test_few_examples_that_are_all_there_are_pass_where_nothing_changed(self, tmp_path: Path) -> None:
+        folder = str(make_report_input(tmp_path, examples=4))
+        (told,) = compare(folder, folder, gates=["reference worse"])["gates"]
+        assert told["status"] == "passed"
+
     def test_a_judge_that_could_not_be_read_decides_nothing(self, old: Path, tmp_path: Path) -> None:
         entries = {
             **ENTRIES,
@@ -190,8 +310,8 @@ class TestGates:
         assert said.exit_code == 3
         assert "gate undecided: lora: reference < -2pt: lora, reference: cannot be believed" in said.stderr
 
-    def test_several_gates_are_each_told(self, old: Path, worse: Path) -> None:
-        said = run(old, worse, "--fail-if", "bleu worse", "--fail-if", "reference > 50pt", "--json")
+    def test_several_gates_are_each_told(self, old: Path, lowered: Path) -> None:
+        said = run(old, lowered, "--fail-if", "bleu worse", "--fail-if", "reference > 50pt", "--json")
         assert said.exit_code == 3
         told = json.loads(said.stdout)
         assert [gate["status"] for gate in told["gates"]] == ["tripped", "passed"]
@@ -206,7 +326,7 @@ class TestGates:
         for _ in range(400):
             hard = generator.uniform(0.2, 0.8, size=80)
             sides = _alike(names, [generator.random((3, 80)) < hard for _ in range(2)])
-            found = {"figures": [{**info, "missing": None, "absent": None}], "candidates": []}
+            found = {"figures": [{**info, "missing": None, "absent": None, "gone": []}], "candidates": []}
             found["figures"][0] |= {"rows": metrics.rows(info, evaluator, sides), "family": len(names)}
             for gate in alarms:
                 alarms[gate] += decided(gate, found) == "tripped"

@@ -162,8 +162,8 @@ class TestOutputs:
         assert "cannot be written: Not a directory" in said.stderr
         assert said.stderr.count("\n") == 1
 
-    def test_p_of_any_worse_has_its_family_beside_it(self, old: Path, worse: Path) -> None:
-        with_any, without = (compare(str(old), str(worse), gates=gates) for gates in (["any worse"], []))
+    def test_p_of_any_worse_has_its_family_beside_it(self, old: Path, lowered: Path) -> None:
+        with_any, without = (compare(str(old), str(lowered), gates=gates) for gates in (["any worse"], []))
         (gate,) = with_any["gates"]
         assert all(" over all 4 comparisons, n = " in reason for reason in gate["reasons"])
         for form in (as_html, as_markdown):

@@ -9,11 +9,22 @@ from pathlib import Path
 
 import pytest
 from compared_runs import Json, N, edit, edit_examples, figure, row, run
+from report_inputs import make_report_input
 
 from harness.comparing import compare
-from harness.json_files import read_json
+from harness.json_files import dump_line, iter_json_lines, read_json
 
 pytest_plugins = ["compared_fixtures"]
+TURNED = {"first": "second", "second": "first"}
+
+
+def flip_choices(path: Path, name: str, judge: str = "reference") -> None:
+    """Turn every verdict of a judge in which a candidate has a part."""
+    lines = list(iter_json_lines(path))
+    for line in lines:
+        if line["judge"] == judge and name in (line["first"], line["second"]) and not line["control"]:
+            line["choice"] = TURNED.get(line["choice"], line["choice"])
+    path.write_text("".join(map(dump_line, lines)), encoding="utf-8")
 
 
 class TestPairing:
@@ -128,6 +139,16 @@ class TestPairing:
         assert "undefined over 1 common example" in row(found, "perplexity", "lora")["missing"]
         assert found["gates"][0]["status"] == "undecided"
 
+    def test_a_value_that_the_board_does_not_have(self, old: Path, copied: Path) -> None:
+        def change(results: Json) -> None:
+            (lora,) = [c for c in results["candidates"] if c["name"] == "lora"]
+            lora["scores"]["bleu"]["value"] = None
+
+        edit(copied, change)
+        found = compare(str(old), str(copied), gates=["bleu worse"])
+        assert row(found, "bleu", "lora")["missing"] == "NEW's board has no value of lora"
+        assert found["gates"][0]["status"] == "undecided"
+
     def test_another_tokenizer(self, old: Path, copied: Path) -> None:
         edit(
             copied,
@@ -139,15 +160,78 @@ class TestPairing:
         assert "the tokenizers differ" in row(found, "perplexity", "lora")["missing"]
         assert "value" in row(found, "bleu", "lora")
 
-    @pytest.mark.parametrize(
-        ("file", "reason"),
-        [("examples.jsonl", "has no examples.jsonl"), ("verdicts.jsonl", "has no verdicts.jsonl")],
-    )
-    def test_files_that_are_not_there(self, old: Path, copied: Path, file: str, reason: str) -> None:
+    @pytest.mark.parametrize("file", ["examples.jsonl", "verdicts.jsonl"])
+    def test_files_that_are_not_there(self, old: Path, copied: Path, file: str) -> None:
         (copied / file).unlink()
+        # Results that tell of examples are refused without them.
+        edit(copied, lambda results: results.pop("examples"))
         found = compare(str(copied / "results.json"), str(old))
-        assert f"OLD {reason}" in figure(found, "reference")["missing"]
+        assert f"OLD has no {file} beside its results.json" in figure(found, "reference")["missing"]
         assert ("value" in json.dumps(figure(found, "bleu"))) is (file != "examples.jsonl")
+
+    @pytest.mark.parametrize("kept", [None, 0, 3, N - 1])
+    @pytest.mark.parametrize("side", ["OLD", "NEW"])
+    def test_examples_that_are_not_this_runs_are_refused(
+        self, old: Path, copied: Path, kept: int | None, side: str
+    ) -> None:
+        path = copied / "examples.jsonl"
+        if kept is None:
+            path.unlink()
+        else:
+            path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+        sides = (copied, old) if side == "OLD" else (old, copied)
+        said = run(*sides, "--fail-if", "reference worse")
+        assert said.exit_code == 2
+        assert said.stderr.startswith(f"error: {path}: ")
+        assert "put the files of one run together" in said.stderr
+        assert said.stderr.count("\n") == 1
+
+    def test_examples_of_the_same_number_from_elsewhere_are_refused(
+        self, old: Path, worse: Path, copied: Path
+    ) -> None:
+        shutil.copyfile(worse / "examples.jsonl", copied / "examples.jsonl")
+        said = run(old, copied)
+        assert said.exit_code == 2
+        assert "is not the file that results.json was written with" in said.stderr
+
+    @pytest.mark.parametrize("side", ["OLD", "NEW"])
+    def test_verdicts_that_make_another_rate_than_the_board_are_of_another_run(
+        self, old: Path, copied: Path, side: str
+    ) -> None:
+        """As many as were given, so that nothing else shows it."""
+        flip_choices(copied / "verdicts.jsonl", "lora")
+        sides = (copied, old) if side == "OLD" else (old, copied)
+        gates = ["lora: reference worse", "full: reference worse", "reference < -2pt"]
+        found = compare(*map(str, sides), gates=gates)
+        (board,) = [c for c in read_json(old / "results.json")["candidates"] if c["name"] == "lora"]
+        rate = 100 * board["win_rates"]["reference"]["rules"]["average"]["value"]
+        told = f"{side}'s verdicts.jsonl makes {100 - rate:.6g}% of lora, whose board says {rate:.6g}%"
+        assert row(found, "reference", "lora")["missing"] == told
+        assert row(found, "reference", "full")["value"] == 0
+        assert [gate["status"] for gate in found["gates"]] == ["undecided", "passed", "undecided"]
+        said = run(*sides, "--fail-if", gates[2])
+        assert said.exit_code == 3
+        assert told in said.stderr
+
+    def test_so_are_those_against_all_others(self, tmp_path: Path) -> None:
+        one, other = (make_report_input(tmp_path / name) for name in ("one", "other"))
+        flip_choices(other / "verdicts.jsonl", "full", "local")
+        told = figure(compare(str(one), str(other)), "local")["rows"]
+        assert "NEW's verdicts.jsonl makes " in next(r for r in told if r["candidate"] == "full")["missing"]
+
+    @pytest.mark.parametrize("board", [True, False])
+    def test_a_win_rate_that_was_changed_by_hand(self, old: Path, copied: Path, board: bool) -> None:
+        """On the board or in the judge's analysis, which say the same of a run."""
+
+        def change(results: Json) -> None:
+            (lora,) = [c for c in results["candidates"] if c["name"] == "lora"]
+            rates = lora["win_rates"]["reference"], results["judges"][0]["analysis"]["rates"]["lora"]
+            rates[not board]["rules"]["average"]["value"] = None
+
+        edit(copied, change)
+        assert (
+            "whose board says nothing" in row(compare(str(old), str(copied)), "reference", "lora")["missing"]
+        )
 
     def test_an_opponent_that_answers_otherwise_is_told(self, old: Path, copied: Path) -> None:
         def change(lines: list[Json]) -> list[Json]:
@@ -169,13 +253,16 @@ class TestPairing:
             ([":full", "{old}"], "no such file or folder"),
             (["x" * 5000, "{old}"], "xxx…: cannot be read: File name too long"),
             (["{old}:" + "x" * 5000, "{old}"], "cannot be read: File name too long"),
-            (["{old}/examples.jsonl", "{old}"], "not JSON"),
+            (
+                ["{old}/examples.jsonl", "{old}"],
+                "/examples.jsonl: is a file, and not a results.json; name the report's folder: {old}\n",
+            ),
         ],
     )
     def test_what_is_no_run(self, old: Path, worse: Path, arguments: list[str], message: str) -> None:
         said = run(*[argument.format(old=old, worse=worse) for argument in arguments])
         assert said.exit_code == 2
-        assert message in said.stderr
+        assert message.format(old=old) in said.stderr
         assert said.stderr.count("\n") == 1
 
     @pytest.mark.parametrize("file", ["results.json", "examples.jsonl"])

@@ -134,7 +134,7 @@ def expected(plan: Plan) -> dict[str, Estimate]:
         ("[{priced: {against: one}}]", ["seeds=[0, 1]"], (1 + 2) * 24),
         ("[priced]", ["data.eval=0.5"], 2 * 2 * 20),
         ("[priced]", ["data={train: rows.json}"], 2 * 2 * 4),
-        ("[priced]", ["data={train: rows.json, eval: rows.json}"], 2 * 2 * 40),
+        ("[priced]", ["data={train: rows.json, eval: rows.json, overlap: report}"], 2 * 2 * 40),
         ("[length]", [], 0),
     ],
 )

@@ -251,7 +251,10 @@ def test_a_cache_that_is_no_database_is_named(bench: Bench) -> None:
             "return 'first'",
             "judge 'mine' returned 'first'; expected a Verdict with one of first, second, tie",
         ),
-        ("return Verdict('A')", "judge 'mine' returned Verdict"),
+        (
+            "return Verdict('A')",
+            r"judge 'mine' returned Verdict\('A'\); what it says is one of first, second, tie, unparsed$",
+        ),
         ("return Verdict('tie', reason=None)", "judge 'mine' returned Verdict"),
         ("return Verdict('tie', preference=1.5)", "judge 'mine' returned Verdict"),
         ("return Verdict('tie', preference=True)", "judge 'mine' returned Verdict"),

@@ -166,8 +166,9 @@ def test_rows_that_only_repeat_held_out_ones(
     copied = params | {"eval": params["sources"], "validation": None}
     with pytest.raises(
         DataError, match=r"data\.train: all 24 rows of train duplicate held-out prompts, so none"
-    ):
+    ) as raised:
         run(copied, tmp_path / "out")
+    assert "; is data.eval a copy of data.train? give other data; " in str(raised.value)
     assert run(copied | {"overlap": "report"}, tmp_path / "out")["overlap"]["exact"] == 24
 
 

@@ -79,6 +79,7 @@ def test_no_code_that_a_report_names_is_run(
     )
     mark = tmp_path / "mark"
     (folder / "evil.py").write_text(EVIL.format(mark=str(mark)))
+    (folder / "suite.yaml").touch()
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     for options in ((), ("--suite", str(folder / "suite.yaml"))):
@@ -142,7 +143,7 @@ def test_what_is_there_twice_missing_or_contradicts_itself_is_refused(
         (lambda told: told["judges"][0].update(members=["ghost"]), "which is no judge of the report"),
         (lambda told: told["judges"][0].update(members=[""]), "combines '', which is no judge"),
         (lambda told: told["judges"][0].update(members=["reference"]), "combine each other in a circle"),
-        (lambda told: told["judges"][0]["receipt"].update(examples=None), "does not say how many examples"),
+        (lambda told: told["judges"][0]["receipt"].update(examples=None), "receipt.examples is not integer"),
         (lambda told: told.update(candidates=[]), "candidates has 0 members"),
         (lambda told: told.update(candidates="x"), "candidates is not array"),
         (lambda told: told["candidates"][1].pop("scores"), "candidates[1] lacks scores"),

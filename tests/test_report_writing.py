@@ -312,6 +312,47 @@ def test_examples_of_another_run_or_twice_the_same_are_refused(folder: Path, tmp
         render(folder)
 
 
+@pytest.mark.parametrize("options", [(), ("--reparse",), ("--json",)])
+def test_examples_that_are_gone_are_missed(folder: Path, options: tuple[str, ...]) -> None:
+    own = (folder / EXAMPLES).read_bytes()
+    told = {"n": own.count(b"\n"), "sha256": hashlib.sha256(own).hexdigest()}
+    changed(folder, lambda results: results.update(examples=told))
+    render(folder)
+    (folder / EXAMPLES).unlink()
+    before = contents(folder)
+    done = CliRunner().invoke(main, ["report", str(folder), *options])
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"error: {folder / EXAMPLES}: no such file, but results.json was written with one of 4 examples; put "
+        "the files of one run together, or run the suite again\n"
+    )
+    assert contents(folder) == before
+    nothing = {"n": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    changed(folder, lambda results: results.update(examples=nothing))
+    render(folder)
+
+
+@pytest.mark.parametrize("options", [(), ("--reparse",)])
+def test_a_suite_that_is_not_there_is_told(folder: Path, options: tuple[str, ...]) -> None:
+    before = contents(folder)
+    done = CliRunner().invoke(main, ["report", str(folder), "--suite", "nosuch.yaml", *options])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "error: --suite nosuch.yaml: no such file; check the path\n"
+    assert contents(folder) == before
+
+
+def test_a_file_in_place_of_a_report_names_its_folder(folder: Path) -> None:
+    render(folder)
+    told = (
+        f"error: {folder}/index.html: is a file, and not a results.json; name the report's folder: {folder}"
+    )
+    for arguments in (["report"], ["push", "full", "me/full", "--dry-run", "--report"]):
+        done = CliRunner().invoke(main, [*arguments, str(folder / "index.html")])
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", told + "\n")
+    assert CliRunner().invoke(main, ["report", str(folder / RESULTS)]).exit_code == 0
+
+
 def test_what_is_read_again_names_its_examples(folder: Path) -> None:
     done = CliRunner().invoke(main, ["report", str(folder), "--reparse"])
     assert done.exit_code == 0, done.output

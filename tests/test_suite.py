@@ -496,6 +496,11 @@ UNREADABLE = [
         "suite.yaml:2:1: not YAML: found character '\\t' that cannot start any token; "
         "indent with spaces, not with tabs",
     ),
+    (
+        '{"a": 1}\n{"b": 2}\n',
+        "suite.yaml:2:1: not YAML: expected '<document start>', but found '{'; "
+        "a suite is one mapping with the keys model, data and candidates; is this a file of data?",
+    ),
     ("model: a\n--- \nmodel: b\n", "suite.yaml:2:1: not YAML: but found another document"),
     ("model: *base\n", "suite.yaml:1:8: not YAML: found undefined alias 'base'"),
     (
@@ -632,7 +637,7 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
     (
         ("model: model", "model: {path: model}"),
         SuiteError,
-        "1:9: model.path: unknown key; did you mean 'name_or_path'? (and 1 more)",
+        "1:9: model.path: unknown key; did you mean 'name_or_path'?",
     ),
     (
         ("model: model", "model: {name_or_path: model, revision: main}"),
@@ -664,6 +669,34 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         ("data: rows.json", "data: [rows.json, 5]"),
         SuiteError,
         "2:19: data.1: expected a file, a folder, a Hub id or {path: ...}, got the number 5",
+    ),
+    (
+        ("data: rows.json", "data: {train: rows.json, eval: rows.json}"),
+        DataError,
+        "2:26: data.eval: is the same data as data.train, none of which would be left; give other data, or "
+        "leave it out, and some rows of train are held out",
+    ),
+    (
+        ("data: rows.json", "data: {train: rows.json, eval: ./rows.json, validation: 0.1}"),
+        DataError,
+        "2:26: data.eval: is the same data as data.train, none of which would be left; give other data, or "
+        "leave it out, and some rows of train are held out",
+    ),
+    (
+        ("data: rows.json", "data: {train: rows.json, validation: rows.json}"),
+        DataError,
+        "2:26: data.validation: is the same data as data.train, none of which would be left; give other "
+        "data, or give a share of train, such as 0.1",
+    ),
+    (
+        ("full: {}", "full: {method: {freeze: {last_layer: 2}}}"),
+        SuiteError,
+        "4:28: candidates.full.method.freeze.last_layer: unknown key; did you mean 'last_layers'?",
+    ),
+    (
+        ("full: {}", "full: {backend: {outputs: {pth: rows.json}}}"),
+        PluginError,
+        "4:30: candidates.full.backend.outputs.pth: unknown option; did you mean 'path'?",
     ),
     (("data: rows.json", "data: []"), SuiteError, "2:1: data: the list is empty; give at least one dataset"),
     (

@@ -177,7 +177,14 @@ class TestCommand:
         ("arguments", "error"),
         [
             ([EXCERPT, "--against", "ceder"], "error: no verdict on 'ceder'; did you mean 'cedar'?"),
-            (["absent.csv"], "error: absent.csv: cannot be read: No such file or directory"),
+            *(
+                (
+                    [place],
+                    f"error: {place}: cannot be read: {fault}; name a file of verdicts, such as "
+                    "verdicts.jsonl in a report's folder",
+                )
+                for place, fault in (("absent.csv", "No such file or directory"), (".", "Is a directory"))
+            ),
             (["bad.csv"], "error: bad.csv:2: 'verdict' is 'best'; known are first, second, tie, unparsed"),
             ([EXCERPT, "--output", "bad.csv/x"], "error: bad.csv/x: cannot be written: Not a directory"),
         ],
@@ -187,6 +194,14 @@ class TestCommand:
         done = harness("verdicts", "summarize", *arguments, folder=tmp_path)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert done.stderr.startswith(error)
+
+    def test_a_verdict_that_is_written_for_both_orders_is_one(self, tmp_path: Path, repo: Path) -> None:
+        quickstart = repo / "reports" / "quickstart"
+        (judge,) = json.loads((quickstart / "results.json").read_text(encoding="utf-8"))["judges"]
+        assert judge["symmetric"]
+        done = harness("verdicts", "summarize", quickstart / "verdicts.jsonl", folder=tmp_path)
+        told = f"{judge['receipt']['examples']} verdicts on {judge['analysis']['prompts']} prompts, "
+        assert told in done.stdout
 
     def test_two_judges_agree_so_far(self, tmp_path: Path) -> None:
         text = EXCERPT.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from harness.chat.replies import RequestRefused, RequestRejected
 from harness.chat.throttle import LONGEST_PAUSE, Throttle, backoff, retry_after
-from harness.errors import PluginError, StageError
+from harness.errors import NoKeyError, PluginError, StageError
 from harness.text import well_formed
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Client:
             raise PluginError(f"there can be no chat server at '{self.url}'", fix=fix)
         if not api_key() and not self.is_local():
             what = f"{self.name} needs a key, and OPENAI_API_KEY is not set"
-            raise PluginError(what, fix="export it, or set base_url to a server on this machine")
+            raise NoKeyError(what, fix="export it, or set base_url to a server on this machine")
         if not (api_key().isascii() and api_key().isprintable()):
             fix = "copy it again, without line breaks or quotation marks"
             raise PluginError("OPENAI_API_KEY holds characters that a key cannot have", fix=fix)

@@ -2,7 +2,7 @@
 
 Exit codes: 0 ok; 1 a candidate or a probe failed (the report is written all the same), or the Hub refused an
 upload; 2 the suite, its data or the command line is wrong; 3 a gate of `harness compare` tripped or cannot be
-decided; 130 stopped by Ctrl-C.
+decided; 130 stopped by Ctrl-C; 141 whoever was reading the output closed it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.shared import speaks_plainly
+from harness.cli.shared import folder_beside, speaks_plainly
 
 GATE = 3
 """Exit code: a gate tripped, or could not be decided."""
@@ -51,7 +51,7 @@ def compare(
     from harness.report.comparison import show, write
     from harness.report.text import one_line
 
-    found = analyse(old, new, gates=gates, suite_folder=suite.resolve().parent if suite else None)
+    found = analyse(old, new, gates=gates, suite_folder=folder_beside(suite))
     if output is not None:
         write(found, output)
     show(found, as_json=as_json)

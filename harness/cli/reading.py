@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.shared import JSON_OPTION, print_board, speaks_plainly
+from harness.cli.shared import JSON_OPTION, folder_beside, print_board, speaks_plainly
 from harness.errors import InputError
 
 
@@ -23,13 +23,14 @@ from harness.errors import InputError
 def report(folder: Path, reparse: bool, suite: Path | None, as_json: bool) -> None:
     """Render again the report of a finished run: FOLDER, or its results.json, beside examples.jsonl."""
     from harness.report import render, reread
+    from harness.report.files import report_folder
 
-    if folder.name == "results.json" and folder.is_file():
-        folder = folder.parent
+    folder = report_folder(folder)
     if not (folder / "results.json").is_file():
         raise InputError("no results.json in this folder", where=str(folder), fix="run the suite first")
+    suite_folder = folder_beside(suite)
     if reparse:
-        for line in reread(folder, suite.resolve().parent if suite else None):
+        for line in reread(folder, suite_folder):
             click.echo(line, err=True)
     else:
         render(folder)
@@ -81,7 +82,7 @@ def plugins(kind: str | None, suite: Path | None) -> None:
     """List the backends, evaluators and judges that a suite can name, with their options."""
     from harness.listing import list_plugins
 
-    folder = suite.parent if suite is not None else None
+    folder = folder_beside(suite)
     for each in (kind,) if kind else ("backend", "evaluator", "judge"):
         click.echo(list_plugins(each, folder))
 

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from harness.run import Run
 
 INTERRUPTED = 130
+_STDOUT, _STDERR = 1, 2
+UNREAD = 141
+"""As a shell counts a program that SIGPIPE ended."""
 _REFUSALS = frozenset(
     (
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
@@ -57,9 +61,16 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # the board's signs are not in every encoding
         try:
-            command(*args, **kwargs)
+            try:
+                command(*args, **kwargs)
+            finally:
+                sys.stdout.flush()
         except (HarnessError, KeyboardInterrupt) as error:
             sys.exit(_told(error))
+        except BrokenPipeError:
+            if not _nobody_reads():
+                raise
+            sys.exit(UNREAD)
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise
@@ -68,6 +79,17 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(2)
 
     return wrapped
+
+
+def _nobody_reads() -> bool:
+    """Whether a pipe that the command writes to is closed (`| head`); what is left to write goes nowhere."""
+    asked = select.poll()
+    for number in (_STDOUT, _STDERR):
+        asked.register(number, select.POLLOUT)
+    gone = [number for number, state in asked.poll(0) if state & select.POLLERR]
+    for number in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(gone)
 
 
 def _told(error: BaseException) -> int:
@@ -108,13 +130,24 @@ def suite_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def compiled(path: Path, overrides: tuple[str, ...], store_folder: Path) -> Plan:
-    """The plan of a suite, over the store in a folder."""
+def folder_beside(suite: Path | None) -> Path | None:
+    """The folder of a suite, where plugins may lie; InputError where there is no such file."""
+    if suite is None:
+        return None
+    if suite.is_dir():
+        raise InputError("is a folder", where=f"--suite {suite}", fix="name the suite.yaml in it")
+    if not suite.is_file():
+        raise InputError("no such file", where=f"--suite {suite}", fix="check the path")
+    return suite.resolve().parent
+
+
+def compiled(path: Path, overrides: tuple[str, ...], store_folder: Path, *, keyless: bool = False) -> Plan:
+    """The plan of a suite, over the store in a folder; `keyless` as in `compile_plan`."""
     from harness.plan import compile_plan
     from harness.store import Store
     from harness.suite import load_suite
 
-    return compile_plan(load_suite(path, overrides), Store(store_folder / "store"))
+    return compile_plan(load_suite(path, overrides), Store(store_folder / "store"), keyless=keyless)
 
 
 def execute(planned: Plan, stages: tuple[str, ...] | None = None) -> Run:

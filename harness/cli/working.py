@@ -43,7 +43,7 @@ def run(
     """
     if dry_run and as_json:
         raise InputError("--dry-run makes no results, --json prints them", where="harness run")
-    planned = compiled(suite, overrides, store_folder)
+    planned = compiled(suite, overrides, store_folder, keyless=dry_run)
     if dry_run:
         _show_plan(planned)
         return
@@ -61,7 +61,7 @@ def run(
 @speaks_plainly
 def plan(suite: Path, overrides: tuple[str, ...], store_folder: Path) -> None:
     """Show what a run of SUITE would do, and what is already done. Starts no work."""
-    _show_plan(compiled(suite, overrides, store_folder))
+    _show_plan(compiled(suite, overrides, store_folder, keyless=True))
 
 
 @click.command()

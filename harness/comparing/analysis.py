@@ -19,7 +19,7 @@ from harness.stats.multiplicity import NO_DIFFERENCE, holm
 from harness.whole_files import telling
 
 Json = dict[str, Any]
-VERSION = 1
+VERSION = 2
 """The form of compare.json."""
 
 
@@ -93,7 +93,7 @@ def _candidate(pair: Pair, sides: Sides) -> Json:
         "new": pair.new,
         "failed": {"old": old["failure"], "new": new["failure"]},
         "seeds": {"old": old["seeds"], "new": new["seeds"]},
-        "trained": bool(old["training"] or new["training"]),
+        "trained": {"old": bool(old["training"]), "new": bool(new["training"])},
         "only_seeds_differ": configuration.only_seeds_differ(sides.old, sides.new, differing),
         "configuration": differing,
         "answers_changed": differing_answers(sides.common, before, after),

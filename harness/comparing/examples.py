@@ -103,10 +103,13 @@ class Common:
 
 
 def read_rows(run: Run, measured: Collection[str], answering: Collection[str]) -> Rows:
-    """What examples.jsonl says of candidates: all of those `measured`, the answers of those `answering`."""
+    """What examples.jsonl says of candidates: all of those `measured`, the answers of those `answering`.
+
+    InputError where it is not the file that the run's results were written with.
+    """
     content: dict[str, bytes] = {}
     answers = {name: Answers() for name in (*measured, *answering)}
-    for line in read_examples(run.examples_file):
+    for line in read_examples(run.examples_file, run.results):
         content[line["id"]] = _digest([line["prompt"], line["reference"]])
         for name, mine in answers.items():
             mine.add(line["answers"].get(name) or {}, run.metrics if name in measured else ())
@@ -150,7 +153,7 @@ def texts(old: Run, new: Run, wanted: Mapping[Pair, Iterable[str]]) -> dict[str,
             by_id.setdefault(example, set()).add(pair)
     found: dict[str, Json] = {}
     for run in (new, old):
-        for line in read_examples(run.examples_file) if by_id else ():
+        for line in read_examples(run.examples_file, run.results) if by_id else ():
             if line["id"] not in by_id:
                 continue
             entry = found.setdefault(line["id"], _question(line))

@@ -8,9 +8,12 @@ from typing import Any
 from harness import format as fmt
 from harness.comparing.rows import compared_rows
 from harness.leaderboard.cautions import FEW_EXAMPLES, OF_FEW
+from harness.records import ALL
 from harness.stats.multiplicity import ALPHA, NO_DIFFERENCE
 
 Json = dict[str, Any]
+_LISTED = 3
+"""Names that a sentence has room for, perhaps with a few figures each."""
 
 
 def findings(found: Json) -> list[str]:
@@ -71,6 +74,7 @@ def warnings(found: Json) -> list[str]:
         *_not_compared(found),
         *_seeds(found),
         *_judges(found),
+        *_boards(found),
     ]
 
 
@@ -125,8 +129,11 @@ def _not_compared(found: Json) -> Iterator[str]:
 
 def _seeds(found: Json) -> Iterator[str]:
     rows = [row for figure in found["figures"] for row in figure["rows"] if row.get("value")]
-    single = {row["candidate"] for row in rows if min(row["seeds"].values()) == 1}
-    mine = [entry for entry in found["candidates"] if entry["trained"] and entry["candidate"] in single]
+    mine = [
+        entry
+        for entry in found["candidates"]
+        if any(row["candidate"] == entry["candidate"] and _trained_once(entry, row) for row in rows)
+    ]
     if names := [entry["candidate"] for entry in mine if entry["only_seeds_differ"]]:
         yield (
             f"{fmt.listed(names)}: the same recipe with another seed, and one training on a side. How far "
@@ -138,6 +145,11 @@ def _seeds(found: Json) -> Iterator[str]:
             f"{fmt.listed([entry['candidate'] for entry in others])}: trained once on a side. The difference "
             "is between these models; another seed may change it."
         )
+
+
+def _trained_once(entry: Json, row: Json) -> bool:
+    """Whether one side rests on one training: what was never trained has no seeds that could vary."""
+    return any(trained and row["seeds"][side] == 1 for side, trained in entry["trained"].items())
 
 
 def _judges(found: Json) -> Iterator[str]:
@@ -159,3 +171,34 @@ def _judges(found: Json) -> Iterator[str]:
             f"{opponent}, an opponent before {fmt.listed(judges)}, answers {count:,} of {n:,} examples "
             "otherwise in NEW: win rates against it differ for that reason too."
         )
+
+
+def _boards(found: Json) -> Iterator[str]:
+    """Of a round robin: where a win rate that is compared is not the board's, and why."""
+    for figure in found["figures"]:
+        if figure["against"] != ALL:
+            continue
+        told = [_on_boards(row, figure["unit"]) for row in figure["rows"] if "boards" in row]
+        told = [each for each in told if each]
+        left = f"; and {len(told) - _LISTED:,} more candidates" if len(told) > _LISTED else ""
+        if told:
+            yield (
+                f"{figure['label']}: a win rate here is over the opponents and prompts that both sides have "
+                f"verdicts on, the board's over all that a candidate met: {'; '.join(told[:_LISTED])}{left}."
+            )
+
+
+def _on_boards(row: Json, unit: str) -> str:
+    """`lora 51.9% → 42.6% here, against full, n = 45, and 54.3% → 41.7% on the boards`, if they differ."""
+    here, boards = (
+        " → ".join(fmt.NONE if value is None else fmt.score(value, unit) for value in values)
+        for values in ((row["old"], row["new"]), (row["boards"]["old"], row["boards"]["new"]))
+    )
+    if here == boards:
+        return ""
+    met = row["opponents"]
+    against = fmt.counted(len(met), "opponent") if len(met) > _LISTED else fmt.listed(met)
+    return (
+        f"{row['candidate']} {here} here, against {against}, n = {fmt.count(row['n'])}, and {boards} on the "
+        "boards"
+    )

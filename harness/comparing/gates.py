@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import format as fmt
+from harness.comparing.ranges import least, widest
 from harness.comparing.runs import Run
 from harness.errors import InputError
 from harness.judging.rows import quoted
@@ -103,9 +104,11 @@ class Gate:
     def _on_scale(self, old: Run, new: Run) -> Gate:
         """The gate as it stands where its unit and its threshold suit the figure in both runs."""
         unit, direction = "", True
+        plugins: list[str] = []
         for run in (old, new):
             if self.name in run.metrics:
                 info = run.metrics[self.name]
+                plugins.append(info["plugin"]["name"])
                 unit, direction = info["unit"], info["higher_is_better"]
                 self._check_unit(unit, higher_is_better=direction)
             if self.name in run.judges:
@@ -114,6 +117,7 @@ class Gate:
         if self.is_beyond(0.0, 1.0):
             fix = f"did you mean '{self._corrected(self.value, self.unit, higher_is_better=direction)}'?"
             raise _fault(self.expression, "would call no difference at all beyond its threshold", fix)
+        self._check_range(plugins)
         return dataclasses.replace(self, on_gains=(self.operator == ">") == direction)
 
     def _check_unit(self, unit: str, *, higher_is_better: bool) -> None:
@@ -142,6 +146,17 @@ class Gate:
             what = f"{self.name} is not in {self.unit}"
             fix = f"{written(self.value, unit)}, or {written(self.value, '%')} for percent of the old value"
         raise _fault(self.expression, what, f"write {fix}")
+
+    def _check_range(self, plugins: Iterable[str]) -> None:
+        """InputError where no two values that the metric can have differ by as much as the threshold."""
+        for plugin in plugins:
+            what = ""
+            if self.unit == "%" and self.value <= -_ALL_POINTS and least(plugin) >= 0:
+                what = f"{self.name} is never below 0, and so never falls by more than {_ALL_POINTS}%"
+            elif self.unit not in ("%", "pt") and abs(self.value) >= widest(plugin):
+                what = f"values of {self.name} differ by {widest(plugin):g} at most"
+            if what:
+                raise _fault(self.expression, f"can never trip: {what}", "write a threshold nearer to 0")
 
     def _corrected(self, value: float, unit: str, *, higher_is_better: bool) -> str:
         """The expression with this value; on the side of losses, unless it already trips at no difference."""
@@ -181,6 +196,7 @@ def decide(gate: Gate, found: Json) -> Json:
     tripped: list[str] = []
     unknown: list[str] = []
     possible: list[str] = []
+    gone: list[str] = []
     looked_at = 0
     for figure in found["figures"]:
         if gate.name not in (ANY, figure["name"]):
@@ -195,23 +211,35 @@ def decide(gate: Gate, found: Json) -> Json:
             if "missing" in row and row["absent"] == "OLD" and gate.candidate is None:
                 continue
             looked_at += 1
-            if reason := _why_unknown(row):
+            if reason := _why_unknown(row, found):
                 unknown.append(f"{row['candidate']}, {figure['label']}: {reason}")
             elif _trips(gate, row):
                 tripped.append(_told(gate, figure, row, found))
             elif told := _not_excluded(gate, figure, row):
                 possible.append(told)
+        gone += figure["gone"] if gate.candidate is None else []
     unknown += [] if looked_at or unknown else [_why_nothing(gate, found)]
+    unknown += [f"{name} is not compared: only OLD has it" for name in dict.fromkeys(gone)]
     status = TRIPPED if tripped else UNDECIDED if unknown else PASSED
     over_all = gate.name == ANY and bool(tripped)
     reasons = possible if status == PASSED else [*tripped, *unknown]
     return {"expression": gate.expression, "status": status, "reasons": reasons, "over_all": over_all}
 
 
-def _why_unknown(row: Json) -> str:
+def _why_unknown(row: Json, found: Json) -> str:
     if "missing" in row:
         return f"cannot be compared: {row['missing']}"
-    return f"cannot be believed: {row['unread']}" if row.get("unread") else ""
+    if row.get("unread"):
+        return f"cannot be believed: {row['unread']}"
+    # Of n signs that are flipped, all alike are the rarest outcome: twice 0.5 ** n.
+    if 2 * 0.5 ** row["n"] < ALPHA or (row["unchanged"] and not _left_out(found)):
+        return ""
+    return f"no test of {fmt.counted(row['n'], 'example')} can show a difference"
+
+
+def _left_out(found: Json) -> bool:
+    """Whether either run has examples that are not compared."""
+    return any(found["examples"][key] for key in ("only_old", "only_new", "changed"))
 
 
 def _trips(gate: Gate, row: Json) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.comparing import changes
 from harness.comparing.examples import differing_answers
-from harness.comparing.metrics import Sides, why_no_examples, why_none, why_unlike
+from harness.comparing.metrics import SAME, Sides, why_no_examples, why_none, why_unlike
 from harness.comparing.runs import Pair, Run
 from harness.judging import panels
 from harness.judging.duels import Duels, lay_out
@@ -79,6 +79,7 @@ def _figure(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> Json:
         "signature": judge["signature"],
         "absent": next((r.side for r in (sides.old, sides.new) if name not in r.judges), None),
         "missing": _why_incomparable(name, sides, lines),
+        "gone": [row["name"] for row in sides.gone if "rules" in (row["win_rates"].get(name) or {})],
         "rows": [],
     }
     if figure["missing"] is None:
@@ -104,6 +105,7 @@ def _rows(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> list[Js
     pairs = [pair for pair in sides.pairs if {pair.old, pair.new} != {judge["against"]}]
     for pair in pairs:
         side, reason = _why_missing(name, pair, sides)
+        reason = reason or _why_not_the_boards(name, pair, sides, lines)
         made = None if reason else _contests(name, pair, sides, lines)
         if made is None:
             nothing = "no common prompt has verdicts on both sides, against the same opponent"
@@ -121,7 +123,17 @@ def _rows(name: str, sides: Sides, lines: Mapping[str, Lines | None]) -> list[Js
         found[pair] = _row(found[pair], contest, refused, sides)
         if "value" in found[pair]:
             found[pair]["unchanged"] = pair in same
+            found[pair]["boards"] = {
+                run.side.lower(): _on_board(run.judges[name], pair.of(run)) for run in (sides.old, sides.new)
+            }
     return [pair.row(found[pair]) for pair in pairs]
+
+
+def _on_board(judge: Json, name: str) -> float | None:
+    """The win rate on a run's board, over all opponents and prompts that the candidate met there."""
+    rate = ((judge["analysis"] or {}).get("rates") or {}).get(name)
+    value: float | None = rate["rules"]["average"]["value"] if rate else None
+    return value
 
 
 def _is_unchanged(contest: Contests) -> bool:
@@ -143,6 +155,36 @@ def _why_missing(name: str, pair: Pair, sides: Sides) -> tuple[str | None, str |
             reason = rate["missing"] if rate else why_none(run.candidates[mine], "not judged")
             return run.side, f"{run.side} has none for {mine}: {reason}"
     return None, None
+
+
+def _why_not_the_boards(name: str, pair: Pair, sides: Sides, lines: Mapping[str, Lines | None]) -> str | None:
+    """What a side's verdicts make of its candidate where its board says otherwise: they are another run's."""
+    for run in (sides.old, sides.new):
+        mine, judge = pair.of(run), run.judges[name]
+        if mine == judge["against"]:
+            continue
+        rate = _rate(judge, mine, (lines[run.side] or {})[name].get(mine, ()))
+        for told in (run.candidates[mine]["win_rates"].get(name), judge["analysis"]["rates"].get(mine)):
+            board = told["rules"]["average"]["value"] if told and "rules" in told else rate
+            if not math.isclose(rate, math.nan if board is None else board, rel_tol=SAME, abs_tol=SAME**2):
+                return (
+                    f"{run.side}'s verdicts.jsonl makes {_percent(rate)} of {mine}, whose board says "
+                    f"{_percent(board)}"
+                )
+    return None
+
+
+def _rate(judge: Json, name: str, lines: Iterable[Json]) -> float:
+    """The win rate that verdicts make of a candidate, as the board has it; NaN where they make none."""
+    mine = [line for line in lines if judge["against"] in (ALL, _opponent(line, name))]
+    if not mine:
+        return math.nan
+    verdicts = table(mine, symmetric=judge["symmetric"])
+    return panels.average(lay_out(verdicts).of(verdicts.players.index(name))).value
+
+
+def _percent(share: float | None) -> str:
+    return "nothing" if share is None or math.isnan(share) else f"{100 * share:.6g}%"
 
 
 def _contests(name: str, pair: Pair, sides: Sides, lines: Mapping[str, Lines | None]) -> Contests | None:

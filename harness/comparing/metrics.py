@@ -19,7 +19,7 @@ from harness import format as fmt
 from harness import registry
 from harness.comparing import changes
 from harness.comparing.examples import Common, Rows
-from harness.comparing.runs import Pair, Run
+from harness.comparing.runs import Pair, Run, paired
 from harness.errors import HarnessError, PluginError, first_line
 from harness.leaderboard.comparisons import compared
 from harness.leaderboard.measurements import INSTEAD, Measured, by_seed
@@ -29,8 +29,8 @@ from harness.stats.multiplicity import NO_DIFFERENCE
 from harness.stats.resampling import score_totals
 
 Json = dict[str, Any]
-_SAME = 1e-6
-"""A score made again from its statistics is this close to the board's, relatively."""
+SAME = 1e-6
+"""A figure that is made again is this close to the board's, relatively."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ class Sides:
         old, new = (np.array(places, dtype=np.int64) for places in (self.common.old, self.common.new))
         return (self.old, self.old_rows, old), (self.new, self.new_rows, new)
 
+    @cached_property
+    def gone(self) -> Sequence[Json]:
+        """The candidates that are in OLD alone, none where one was chosen."""
+        _, only_old, _ = paired(self.old, self.new)
+        return [self.old.candidates[name] for name in only_old]
+
 
 def figures(sides: Sides, suite_folder: Path | None) -> list[Json]:
     """Every metric of either run, NEW's first, with a row for each pair of candidates."""
@@ -66,6 +72,7 @@ def _figure(name: str, sides: Sides, suite_folder: Path | None) -> Json:
         **{key: info[key] for key in ("label", "unit", "higher_is_better", "signature")},
         "absent": next((r.side for r in (sides.old, sides.new) if name not in r.metrics), None),
         "missing": _why_incomparable(name, sides),
+        "gone": [row["name"] for row in sides.gone if "value" in (row["scores"].get(name) or {})],
         "rows": [],
     }
     if figure["missing"] is None:
@@ -201,7 +208,9 @@ def _statistics(metric: str, evaluator: Any, pair: Pair, side: tuple[Run, Rows, 
     except Exception as error:  # a plugin's own code
         what = f"{type(error).__name__}: {first_line(error)}"
         raise _MissingError(f"the evaluator fails on {run.side}'s statistics of {name}: {what}") from error
-    if not math.isclose(value, told["value"], rel_tol=_SAME, abs_tol=_SAME**2):
+    if told["value"] is None:
+        raise _MissingError(f"{run.side}'s board has no value of {name}")
+    if not math.isclose(value, told["value"], rel_tol=SAME, abs_tol=SAME**2):
         raise _MissingError(
             f"the evaluator that is installed makes {value:.6g} of {run.side}'s statistics of {name}, whose "
             f"board says {told['value']:.6g}"

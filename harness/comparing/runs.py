@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.judging.rows import quoted
-from harness.report.files import EXAMPLES, RESULTS, VERDICTS, read_results
+from harness.report.files import EXAMPLES, RESULTS, VERDICTS, read_results, report_folder
 from harness.report.text import ellipsis
 from harness.report.verdict_checks import members_first
 from harness.store import file_digest
@@ -99,7 +99,7 @@ def _found(spelled: str) -> tuple[Path, str | None]:
             fix = "name a report's folder or its results.json, with :CANDIDATE if need be"
             raise InputError("no such file or folder", where=ellipsis(spelled, _LONGEST), fix=fix)
         path, chosen = Path(head), tail
-    return path / RESULTS if path.is_dir() else path, chosen
+    return report_folder(path) / RESULTS, chosen
 
 
 def folder_names(old: Run, new: Run) -> tuple[str, str]:

@@ -85,7 +85,8 @@ def _load(path: Path) -> Table:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"is not whole: {error}", where=path.name, fix="fetch it again") from error
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        fix = "name a file of verdicts, such as verdicts.jsonl in a report's folder"
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path), fix=fix) from error
     return parse(plain, path.name)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness import format as fmt
 from harness import registry
 from harness.data.preflight import check_source
 from harness.data.sources import SourceSpec
-from harness.errors import PluginError
+from harness.errors import NoKeyError, PluginError
 from harness.plan.asking import blaming, identity
 from harness.plan.keys import Identities
 from harness.plan.pairings import add_judges, judges_of
@@ -22,14 +22,15 @@ from harness.suite import EvaluatorSpec, Suite
 __all__ = ["Plan", "Step", "Trial", "compile_plan", "trials"]
 
 
-def compile_plan(suite: Suite, store: Store, *, preflight: bool = True) -> Plan:
+def compile_plan(suite: Suite, store: Store, *, preflight: bool = True, keyless: bool = False) -> Plan:
     """The plan of a suite; InputError where a model or a dataset is missing or a plugin could not run.
 
     Without `preflight` nobody is asked whether it could run, nor what it costs: enough to look keys up.
+    `keyless`: a server's key that is not set is told in the plan's `lacking`, for a plan asks nobody.
     """
     plan = Plan(suite, store, Identities(store, suite.display_path))
     if preflight:
-        _preflight(suite)
+        plan.lacking = tuple(_preflight(suite, keyless=keyless))
     _add_prepare(plan)
     every = [trial for candidate in suite.candidates for trial in trials(candidate)]
     for trial in every:
@@ -40,28 +41,50 @@ def compile_plan(suite: Suite, store: Store, *, preflight: bool = True) -> Plan:
     return plan
 
 
-def _preflight(suite: Suite) -> None:
-    """PluginError for a backend, an evaluator or a judge that could not run here: no engine, GPU or key."""
+def _preflight(suite: Suite, *, keyless: bool) -> Iterator[str]:
+    """PluginError for a backend, an evaluator or a judge that could not run here: no engine, GPU or key.
+
+    Where it may be `keyless`, the lines that say whose key is not set.
+    """
+    for plugin, where in _plugins(suite):
+        try:
+            _ready(plugin, where, suite, keyless=keyless)
+        except NoKeyError as error:
+            if not keyless:
+                raise
+            yield str(error)
+
+
+def _plugins(suite: Suite) -> Iterator[tuple[Any, str]]:
+    """Every backend, evaluator and judge, and where the suite names it."""
     for candidate in suite.candidates:
-        _ready(registry.create(candidate.backend), candidate.backend_where, suite)
+        yield registry.create(candidate.backend), candidate.backend_where
     for evaluator in {e.name: e for candidate in suite.candidates for e in candidate.evaluators}.values():
-        _ready(registry.create(evaluator.plugin), f"{evaluator.where}: evaluators.{evaluator.name}", suite)
+        yield registry.create(evaluator.plugin), f"{evaluator.where}: evaluators.{evaluator.name}"
     for name, judge in judges_of(suite).items():
-        _ready(registry.create(judge.plugin), f"{judge.where}: judges.{name}", suite)
+        yield registry.create(judge.plugin), f"{judge.where}: judges.{name}"
 
 
-def _ready(plugin: Any, where: str, suite: Suite) -> None:
+def _ready(plugin: Any, where: str, suite: Suite, *, keyless: bool) -> None:
     """PluginError at its place in the suite if a plugin could not run, or would cost nobody knows what."""
     try:
-        asked = answerable(plugin)
+        asked, no_key = answerable(plugin), None
         if isinstance(asked, Preflight):
             with blaming("the plugin", "preflight"):
-                asked.preflight()
+                try:
+                    asked.preflight()
+                except NoKeyError as error:
+                    if not keyless:
+                        raise
+                    no_key = error
         if suite.budget_usd is not None and isinstance(plugin, AsksServer):
             _require_price(plugin)
+        if no_key is not None:
+            raise no_key
     except PluginError as error:
         what = f"{error.where}: {error.what}" if error.where else error.what
-        raise PluginError(what, where=where, fix=error.fix) from error
+        kind = NoKeyError if isinstance(error, NoKeyError) else PluginError
+        raise kind(what, where=where, fix=error.fix) from error
 
 
 def _require_price(plugin: AsksServer) -> None:

@@ -75,6 +75,8 @@ class Plan:
     identities: Identities
     data_facts: tuple[str, ...] = ()
     """What was found in the datasets, a line each."""
+    lacking: tuple[str, ...] = ()
+    """Which keys of servers are to be set before a run, a line each."""
     steps: dict[str, Step] = field(default_factory=dict)
 
     def add(

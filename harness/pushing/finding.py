@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.format import listed
-from harness.report.files import RESULTS, read_results
+from harness.report.files import RESULTS, read_results, report_folder
 from harness.store import Store
 from harness.validation import suggestion
 from harness.whole_files import reason
@@ -38,9 +38,7 @@ def choose(name: str, report: Path | None, store: Store, seed: int | None = None
 
     Without a `report` it is the only one below reports/ that has the candidate; without a `seed` the first.
     """
-    folder = report if report is not None else _only_report(name)
-    if folder.name == RESULTS and folder.is_file():
-        folder = folder.parent
+    folder = report_folder(report) if report is not None else _only_report(name)
     results = read_results(folder / RESULTS)
     candidate = _candidate(name, folder, results)
     trained = _trained(candidate, folder)

@@ -23,9 +23,10 @@ def render(folder: Path) -> Path:
     Returns the path of index.html. Raises InputError where `folder` holds no results of this schema, or
     a file that was cut short.
     """
-    from harness.report.files import write_report
+    from harness.report.files import refusing, write_report
 
-    return write_report(folder)
+    with refusing(folder, "rendered"):
+        return write_report(folder)
 
 
 def reread(folder: Path, suite_folder: Path | None = None) -> list[str]:

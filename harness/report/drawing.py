@@ -55,6 +55,16 @@ def markdown_table(block: Table) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, sides, *rows))
 
 
+def put(shown: Sequence[Block]) -> None:
+    """Print blocks for the terminal's width, without the blanks that fill the lines of a table."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as drawn:
+        console.print(for_terminal(shown))
+    print("\n".join(line.rstrip(" ") for line in drawn.get().split("\n")), end="")
+
+
 def for_terminal(shown: Sequence[Block]) -> RenderableType:
     """A rich renderable; names and messages are Text, never rich markup."""
     from rich.console import Group

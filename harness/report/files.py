@@ -7,10 +7,12 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
+from harness.errors import InputError, first_line
+from harness.format import counted
 from harness.records import RESULTS_SCHEMA
 from harness.report.board import build_board
 from harness.report.explorer import DATA_LIMIT, load_examples
@@ -23,6 +25,7 @@ from harness.store import file_digest
 from harness.whole_files import telling
 
 FIX = "run the suite again"
+_TOGETHER = f"put the files of one run together, or {FIX}"
 RESULTS, EXAMPLES, VERDICTS = "results.json", "examples.jsonl", "verdicts.jsonl"
 """What the rank stage leaves, and a report is made from."""
 FILES = (VERDICTS, EXAMPLES, RESULTS)
@@ -41,6 +44,22 @@ def write_report(folder: Path, source: Path | None = None) -> Path:
     """
     with telling("the report cannot be rendered", folder):
         return _write(folder, source or folder)
+
+
+@contextmanager
+def refusing(folder: Path, purpose: str) -> Iterator[None]:
+    """InputError for results of the right form that contradict each other, or lack what no run leaves out.
+
+    For results that may come from elsewhere: with those of a run of now the fault is ours, and is not told as
+    somebody's input.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TemplateError) as error:
+        what = f"holds no results that can be {purpose}: {type(error).__name__}: {first_line(error)}"
+        raise InputError(what, where=str(folder / RESULTS), fix=FIX) from error
 
 
 def _write(folder: Path, source: Path) -> Path:
@@ -63,8 +82,19 @@ def _write(folder: Path, source: Path) -> Path:
     return folder / "index.html"
 
 
+def report_folder(named: Path) -> Path:
+    """A report's folder, which may be named by its results.json; InputError where another file is named."""
+    if named.is_dir() or not named.exists():
+        return named
+    if named.name != RESULTS:
+        fix = f"name the report's folder: {named.parent}"
+        raise InputError(f"is a file, and not a {RESULTS}", where=str(named), fix=fix)
+    return named.parent
+
+
 def read_results(path: Path) -> Any:
     """A results.json of this schema; InputError where it is none."""
+    _refuse_pipe(path)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -92,9 +122,14 @@ def read_examples(path: Path, results: Any = None, *, rewritten: bool = False) -
     """The examples, if there are any; a file that was cut short or changed by hand is refused at its line.
 
     With `results` also one that is not of this run: results.json says how many examples there are and what
-    the file's digest is. `rewritten`: the digest need not be right, for the file is about to be made anew.
+    the file's digest is. Only where it tells of none may the file be missing. `rewritten`: the digest need
+    not be right, for the file is about to be made anew.
     """
+    told = None if results is None else results.get("examples")
     if not path.exists():
+        if told and told["n"]:
+            what = f"no such file, but {RESULTS} was written with one of {counted(told['n'], 'example')}"
+            raise InputError(what, where=str(path), fix=_TOGETHER)
         return
     seen: set[str] = set()
     for where, example in read_objects(path):
@@ -104,16 +139,14 @@ def read_examples(path: Path, results: Any = None, *, rewritten: bool = False) -
             raise InputError(f"holds example {_quoted(example['id'])} twice", where=where, fix=FIX)
         seen.add(example["id"])
         yield example
-    told = None if results is None else results.get("examples")
     if told and (len(seen) != told["n"] or not (rewritten or file_digest(path) == told["sha256"])):
         what = f"is not the file that {RESULTS} was written with"
-        raise InputError(
-            what, where=str(path), fix="put the files of one run together, or run the suite again"
-        )
+        raise InputError(what, where=str(path), fix=_TOGETHER)
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, object) of each line of a JSONL file; InputError at a line that holds no object."""
+    _refuse_pipe(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.isspace():
@@ -122,6 +155,12 @@ def read_objects(path: Path) -> Iterator[tuple[str, Any]]:
             if not isinstance(found, dict):
                 raise InputError(f"not {_LINES[path.name]}", where=f"{path}:{number}", fix=FIX)
             yield f"{path}:{number}", found
+
+
+def _refuse_pipe(path: Path) -> None:
+    """InputError where a pipe or a device lies in a file's place: it may have no end, or no beginning."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError("is no file that can be read to its end", where=str(path), fix=FIX)
 
 
 def _quoted(text: str) -> str:

@@ -13,19 +13,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.errors import HarnessError, InputError, PluginError, first_line
-from harness.json_files import write_json, write_jsonl
+from harness.errors import HarnessError, PluginError
+from harness.json_files import ESCAPED, write_json, write_jsonl
 from harness.leaderboard import boards
 from harness.leaderboard.verdict_lines import READING, by_example
 from harness.protocols import Combines, Rereads
 from harness.records import Verdict
 from harness.report.files import (
     EXAMPLES,
-    FIX,
     RESULTS,
     VERDICTS,
     read_examples,
     read_results,
+    refusing,
     write_report,
 )
 from harness.report.named_plugins import made
@@ -65,19 +65,21 @@ def reparse(folder: Path, suite_folder: Path | None = None) -> list[Reread]:
     examples = list(read_examples(folder / EXAMPLES, results, rewritten=True))
     lines = read_lines(folder, results, {example["id"] for example in examples})
     told = [_reread(judge, lines, suite_folder) for judge in in_order]
-    try:
+    with refusing(folder, "completed"):
         judges = [_counted(judge, lines[judge["name"]]) for judge in results["judges"]]
         board = boards.complete({**results, "judges": judges}, lines)
         examples = list(_with_verdicts(examples, judges, lines))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        what = f"holds no results that can be completed: {type(error).__name__}: {first_line(error)}"
-        raise InputError(what, where=str(folder / RESULTS), fix=FIX) from error
-    with telling("the report cannot be rendered", folder), TemporaryDirectory() as elsewhere:
+    with (
+        refusing(folder, "rendered"),
+        telling("the report cannot be rendered", folder),
+        TemporaryDirectory() as elsewhere,
+    ):
         new = Path(elsewhere)
         write_jsonl(new / VERDICTS, (line for mine in lines.values() for line in mine))
-        write_jsonl(new / EXAMPLES, examples)
+        # The texts of others stay what they are.
+        write_jsonl(new / EXAMPLES, examples, ESCAPED)
         told_of = {"n": len(examples), "sha256": file_digest(new / EXAMPLES)}
-        write_json(new / RESULTS, {**board, "examples": told_of})
+        write_json(new / RESULTS, {**board, "examples": told_of}, ESCAPED)
         write_report(folder, new)
     return told
 

@@ -1,8 +1,8 @@
 """Whether JSON has the form that is read: a fault is told by its place before anything is made of it.
 
 results.json is held against its own schema, a line of examples.jsonl against `EXAMPLE`. Of JSON Schema what
-says of which kind a value is: types, keys that must be there, kinds of members. Bounds and patterns are the
-writer's promise (tests/test_results_schema.py); what is shown does not hang on them.
+says of which kind a value is: types, keys that must be there, kinds of members, words of a fixed set. Bounds
+and patterns are the writer's promise (tests/test_results_schema.py); what is shown does not hang on them.
 """
 
 from __future__ import annotations
@@ -61,8 +61,12 @@ EXAMPLE = _record(
 )
 """A line of examples.jsonl."""
 
-_MAY_LACK = ("data", "suite", "costs")
-"""What these lack is shown as missing."""
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "data": (),
+    "suite": ("name", "description", "text", "rank_by"),
+    "costs": (),
+}
+"""What these must have; what else they lack is shown as missing."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -71,7 +75,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
     # What is not finite is written as null, wherever a figure stands.
     "number": (int, float, type(None)),
-    "integer": (int, type(None)),
+    "integer": (int,),
 }
 """What JSON is read as."""
 Fault = tuple[str, str]
@@ -113,16 +117,16 @@ class _Compiler:
     def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self._definitions = definitions
 
-    def check(self, schema: Schema, *, whole: bool = True) -> Check:
-        """What tells the first fault of a value; an object that need not be `whole` may lack any key."""
+    def check(self, schema: Schema, needed: Sequence[str] | None = None) -> Check:
+        """What tells the first fault of a value; `needed` are the keys of an object, if not all required."""
         if "$ref" in schema:
-            return self.check(self._definitions[schema["$ref"].rpartition("/")[2]], whole=whole)
+            return self.check(self._definitions[schema["$ref"].rpartition("/")[2]], needed)
         if "anyOf" in schema:
-            return _any_of([self.check(each, whole=whole) for each in schema["anyOf"]])
+            return _any_of([self.check(each, needed) for each in schema["anyOf"]])
         wanted = schema.get("type", ())
         allowed = (wanted,) if isinstance(wanted, str) else tuple(wanted)
         types = frozenset(each for kind in allowed for each in _TYPES[kind])
-        inside: dict[type, Check] = {list: self._items(schema), dict: self._members(schema, whole=whole)}
+        inside: dict[type, Check] = {list: self._items(schema), dict: self._members(schema, needed)}
 
         def check(value: Any) -> Fault | None:
             if types and type(value) not in types:
@@ -130,7 +134,7 @@ class _Compiler:
             look = inside.get(type(value))
             return None if look is None else look(value)
 
-        return check
+        return _one_of(schema["enum"], check) if "enum" in schema else check
 
     def _items(self, schema: Schema) -> Check:
         fewest = schema.get("minItems", 0)
@@ -146,11 +150,10 @@ class _Compiler:
 
         return items
 
-    def _members(self, schema: Schema, *, whole: bool) -> Check:
-        required = frozenset(schema.get("required", ()) if whole else ())
+    def _members(self, schema: Schema, needed: Sequence[str] | None) -> Check:
+        required = frozenset(schema.get("required", ()) if needed is None else needed)
         known = {
-            key: self.check(member, whole=key not in _MAY_LACK)
-            for key, member in schema.get("properties", {}).items()
+            key: self.check(member, _NEEDED.get(key)) for key, member in schema.get("properties", {}).items()
         }
         more = schema.get("additionalProperties")
         others = self.check(more) if isinstance(more, Mapping) else _anything
@@ -168,6 +171,17 @@ class _Compiler:
 
 def _anything(_: Any) -> Fault | None:
     return None
+
+
+def _one_of(words: Sequence[str | None], check: Check) -> Check:
+    """As `check`, which leaves nothing but text and None, and that it is one of the words."""
+    known = frozenset(words)
+    told = " or ".join(word for word in words if word is not None)
+
+    def one_of(value: Any) -> Fault | None:
+        return check(value) or (None if value in known else ("", f"is not {told}"))
+
+    return one_of
 
 
 def _any_of(checks: Sequence[Check]) -> Check:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Value = str | float
+_SMALLEST, _LARGEST, _FINEST = 1e-300, 1e300, 1e-14
+"""Beyond the first two, and nearer to each other by ratio than the third, numbers have no steps to count."""
 
 
 def tag(name: str, content: str = "", /, **attributes: Value | None) -> str:
@@ -129,7 +131,7 @@ def spread(values: Sequence[float], margin: float = 0.05) -> tuple[float, float]
 
 def _ticks(low: float, high: float, wanted: int) -> list[float]:
     rough = (high - low) / max(wanted, 1)
-    if rough <= 0 or not math.isfinite(rough):
+    if not _SMALLEST < rough < _LARGEST or high - low < _FINEST * max(abs(low), abs(high)):
         return [low]
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -139,6 +141,8 @@ def _ticks(low: float, high: float, wanted: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
+    if not _SMALLEST < low <= high < _LARGEST:
+        return [low, high]
     found = []
     for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
         found += [f * 10.0**exponent for f in (1, 3) if low <= f * 10.0**exponent <= high]

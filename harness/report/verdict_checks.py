@@ -23,9 +23,10 @@ from harness.text import well_formed
 Json = dict[str, Any]
 PLACE = ("example_id", "seed", "first", "second", "control")
 """What no two verdicts of one judge share."""
-_KEYS = frozenset(("judge", *PLACE, "raw", *READING))
+_CHARS = ("first_chars", "second_chars")
+_KEYS = frozenset(("judge", *PLACE, "raw", *READING, *_CHARS))
 _TEXTS = ("judge", "example_id", "first", "second", "control", "choice", "fault", "reason", "raw")
-_NUMBERS = ("preference", "first_chars", "second_chars")
+_NUMBERS = ("preference", *_CHARS)
 
 
 def members_first(results: Json, where: str) -> list[Json]:
@@ -33,7 +34,6 @@ def members_first(results: Json, where: str) -> list[Json]:
     by_name = {judge["name"]: judge for judge in results["judges"]}
     for judge in by_name.values():
         _check_plugin(judge, where)
-        _check_count(judge, where)
         if unknown := [name for name in judge["members"] if name not in by_name]:
             name = quoted(judge["name"])
             what = f"judge {name} combines {quoted(unknown[0])}, which is no judge of the report"
@@ -52,13 +52,6 @@ def _check_plugin(judge: Json, where: str) -> None:
         name = quoted(judge["name"])
         what = f"judge {name} names {quoted(plugin)}, and a report may not say what file to run"
         raise InputError(what, where=where, fix="name it as a plugin is called, and give --suite")
-
-
-def _check_count(judge: Json, where: str) -> None:
-    """The form of results.json lets this number be null, and the lines are held against it."""
-    if judge["receipt"]["examples"] is None:
-        what = f"does not say how many examples judge {quoted(judge['name'])} judged"
-        raise InputError(what, where=where, fix=FIX)
 
 
 def read_lines(folder: Path, results: Json, examples: Collection[str]) -> dict[str, list[Json]]:
@@ -99,7 +92,8 @@ def _check_line(
             raise InputError(f"'{key}' is {quoted(line[key])}, not a number")
     list(read_ours(line, line["judge"]))
     for key, known in (("judge", judges), ("first", players), ("second", players), ("example_id", examples)):
-        if known and line[key] not in known:
+        # A report without examples.jsonl does not say which ids it knows.
+        if line[key] not in known and (known or key != "example_id"):
             raise InputError(f"'{key}' is {quoted(line[key])}, which the report does not know")
 
 

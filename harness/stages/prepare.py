@@ -233,9 +233,11 @@ def _drop(rows: list[Example], matches: Sequence[Match], name: str) -> list[Exam
     dropped = {match.row for match in matches}
     if rows and len(dropped) == len(rows):
         what = f"all {len(rows)} rows of {name} duplicate held-out prompts, so none are left"
-        raise DataError(
-            what, where=f"data.{name}", fix="give other data, or set overlap: report to keep them"
+        fix = (
+            "is data.eval a copy of data.train? give other data; overlap: report would keep the rows, and "
+            "measure what was trained on"
         )
+        raise DataError(what, where=f"data.{name}", fix=fix)
     return [row for place, row in enumerate(rows) if place not in dropped]
 
 

@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from harness.data.formats import COLUMNS
 from harness.data.sources import FILE_KINDS, SourceSpec
@@ -13,6 +14,7 @@ from harness.errors import DataError, ModelError
 from harness.records import ModelRef, Prompting
 from harness.suite.keys import PLAIN_KEYS, ModelKeys, PromptingKeys, SourceKeys
 from harness.suite.sections import Reader, Written
+from harness.suite.specs import DataSpec
 from harness.validation import KeyPath, shown, suggestion
 
 HUB_MODEL = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
@@ -173,6 +175,27 @@ def _check_path(reader: Reader, place: KeyPath, text: str, path: Path) -> None:
         reader.fault(place, f"no such file or folder: {text}", _neighbour(path), DataError)
     elif path.is_file() and path.suffix.lower() not in FILE_KINDS:
         reader.fault(place, f"unknown kind of file: {text}", f"known are {', '.join(FILE_KINDS)}", DataError)
+
+
+def check_apart(reader: Reader, data: DataSpec) -> None:
+    """A fault where one part of the data is the same as another that is held out of it."""
+    if data.overlap != "remove":
+        return
+    parts = {"eval": _identities(data.eval), "validation": _identities(data.validation)}
+    for held_out, name in (("eval", "train"), ("validation", "train"), ("eval", "validation")):
+        part = _identities(data.train) if name == "train" else parts[name]
+        if part and part <= parts[held_out]:
+            what = f"is the same data as data.{name}, none of which would be left"
+            default = "leave it out, and some rows of train are held out"
+            fix = default if held_out == "eval" else "give a share of train, such as 0.1"
+            reader.fault(("data", held_out), what, f"give other data, or {fix}", DataError)
+            return
+
+
+def _identities(split: Any) -> set[tuple[Any, ...]]:
+    """The sources of a part of the data, by what is read of them."""
+    sources = split if isinstance(split, tuple) else ()
+    return {(source.path, source.split, source.name, source.revision) for source in sources}
 
 
 def read_split(reader: Reader, written: Written) -> float | int | tuple[SourceSpec, ...]:

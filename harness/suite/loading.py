@@ -17,7 +17,7 @@ from harness.data.sources import SourceSpec
 from harness.records import ALL, REFERENCE, Method, ModelRef
 from harness.registry import Plugin
 from harness.suite.grids import check_points, read_points
-from harness.suite.inputs import read_model, read_prompting, read_sources, read_split
+from harness.suite.inputs import check_apart, read_model, read_prompting, read_sources, read_split
 from harness.suite.judging import check_panels, read_judge, with_members_opponents
 from harness.suite.keys import CandidateKeys, DataKeys, JudgeKeys, SuiteKeys
 from harness.suite.launch import read_launch
@@ -117,12 +117,14 @@ class _Loading:
             train = Written(keys.train, written.at("train"))
         if train.value is None:
             self.reader.fault(train.path, "missing", "give a dataset's file, folder or Hub id")
-        return DataSpec(
+        data = DataSpec(
             train=() if train.value is None else read_sources(self.reader, train),
             validation=None if keys.validation is None else self._split("validation", keys.validation),
             eval=None if keys.eval is None else self._split("eval", keys.eval),
             overlap=keys.overlap,
         )
+        check_apart(self.reader, data)
+        return data
 
     def _split(self, name: str, value: Any) -> float | int | tuple[SourceSpec, ...]:
         return read_split(self.reader, Written(value, ("data", name)))

@@ -7,6 +7,7 @@ too, was written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ class Document:
 
     def error(self, faults: Iterable[Fault]) -> InputError | None:
         """The first fault by position as an error that also counts the others; None if there is none."""
-        ordered = sorted(dict.fromkeys(faults), key=lambda fault: self._order(fault.path))
+        ordered = sorted(_apart(dict.fromkeys(faults)), key=lambda fault: self._order(fault.path))
         if not ordered:
             return None
         first, others = ordered[0], len(ordered) - 1
@@ -63,6 +64,18 @@ class Document:
         """As written; then what an override set; last what is missing, as it may be misspelt above."""
         place = self._place(path)
         return path not in self.places, isinstance(place, str), (0, 0) if isinstance(place, str) else place
+
+
+def _apart(faults: Iterable[Fault]) -> list[Fault]:
+    """The faults without the keys that are missing because they are misspelt beside it: that is one fault."""
+    found = list(faults)
+    meant = {(fault.path[:-1], fault.fix) for fault in found if fault.what.startswith("unknown ")}
+    return [
+        fault
+        for fault in found
+        if not fault.what.startswith("missing")
+        or (fault.path[:-1], f"did you mean '{fault.path[-1]}'?") not in meant
+    ]
 
 
 def read_document(path: Path, name: str) -> Document:
@@ -98,7 +111,7 @@ def _parse(text: str, document: Document, root: KeyPath = ()) -> Any:
         node = yaml.compose(text)
         return None if node is None else _Tree(yaml, document).build(node, root)
     except MarkedYAMLError as error:
-        mark, problem = error.problem_mark or error.context_mark, error.problem or str(error)
+        mark, problem = error.problem_mark or error.context_mark, _plain(error.problem or str(error))
         where = f"{document.name}:{mark.line + 1}:{mark.column + 1}" if mark else document.name
         raise SuiteError(f"not YAML: {problem}", where=where, fix=_hint(problem)) from error
     except ReaderError as error:
@@ -110,7 +123,14 @@ def _parse(text: str, document: Document, root: KeyPath = ()) -> Any:
         raise SuiteError(f"not YAML that can be read: {reason}", where=document.name) from error
 
 
+def _plain(problem: str) -> str:
+    """The parser's word without Python's: `found ('{',)` is `found '{'`."""
+    return re.sub(r"\(('.*?'|\".*?\"),\)", r"\1", problem)
+
+
 def _hint(problem: str) -> str:
+    if "<document start>" in problem:
+        return "a suite is one mapping with the keys model, data and candidates; is this a file of data?"
     if "\\t" in problem:
         return "indent with spaces, not with tabs"
     if "mapping values are not allowed" in problem:

@@ -13,20 +13,19 @@ from typing import Any
 
 from harness.report.comparison.markdown import as_markdown
 from harness.report.comparison.page import as_html
-from harness.report.comparison.views import terminal
+from harness.report.comparison.views import blocks
+from harness.report.drawing import put
 from harness.whole_files import telling, write_text_whole
 
-__all__ = ["as_html", "as_markdown", "show", "terminal", "write"]
+__all__ = ["as_html", "as_markdown", "blocks", "show", "write"]
 
 
 def show(found: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the comparison, as JSON or as sentences and a table for the terminal's width."""
-    from rich.console import Console
-
     if as_json:
         print(_json(found))
     else:
-        Console(highlight=False).print(terminal(found))
+        put(blocks(found))
 
 
 def _json(found: Mapping[str, Any]) -> str:

@@ -1,20 +1,18 @@
-"""What is shown of a comparison, as tables and sentences, and the form that the terminal gives them."""
+"""What is shown of a comparison, as tables and sentences, and which of it a terminal gets."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import format as fmt
+from harness.comparing.gates import PASSED
 from harness.comparing.rows import compared_rows
-from harness.report.drawing import Block, Heading, Sentences, Table, for_terminal
+from harness.report.drawing import Block, Heading, Sentences, Table
 from harness.report.text import shorten
 from harness.stats.multiplicity import NO_DIFFERENCE
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 Json = Mapping[str, Any]
 RUN = "the run"
@@ -227,7 +225,7 @@ def _value(figure: Json, value: float, *, flips: bool) -> str:
     return fmt.score(value, figure["unit"])
 
 
-def terminal(found: Json) -> RenderableType:
+def blocks(found: Json) -> list[Block]:
     """Sentences first, then what the gates say, and the figures in as few columns as will do."""
     parts: list[Block] = [
         Heading(title(found), facts(found)),
@@ -235,13 +233,18 @@ def terminal(found: Json) -> RenderableType:
         Sentences(found["findings"]),
     ]
     if found["gates"]:
-        # Why a gate tripped follows on standard error.
-        parts.append(Sentences([f"gate {gate['status']}: {gate['expression']}" for gate in found["gates"]]))
+        parts.append(Sentences([_of_gate(gate) for gate in found["gates"]]))
     if table := _for_terminal(found):
         parts.append(table)
     if told := [*_unchanged_in_words(found), *found["warnings"], *_keys(found)]:
         parts.append(Sentences(told))
-    return for_terminal(parts)
+    return parts
+
+
+def _of_gate(gate: Json) -> str:
+    """With what a gate that passed could not exclude; why another did not pass follows on standard error."""
+    told = "; ".join(gate["reasons"]) if gate["status"] == PASSED else ""
+    return f"gate {gate['status']}: {gate['expression']}" + (f": {told}" if told else "")
 
 
 def _for_terminal(found: Json) -> Table | None:

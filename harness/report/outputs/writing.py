@@ -194,7 +194,9 @@ def _known(folder: Path) -> dict[str, tuple[str, ...]]:
     """File -> digests that it may have had from a render; empty where none is known."""
     path = folder / WRITTEN
     try:
-        found = None if path.is_symlink() else json.loads(path.read_text(encoding="utf-8"))["files"]
+        # Nothing is read of a link, nor of a pipe, which would be waited for.
+        is_plain = path.is_file() and not path.is_symlink()
+        found = json.loads(path.read_text(encoding="utf-8"))["files"] if is_plain else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     if not isinstance(found, dict):

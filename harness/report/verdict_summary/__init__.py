@@ -11,24 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from harness.json_files import write_json
-from harness.report.drawing import for_terminal
+from harness.report.drawing import put
 from harness.report.verdict_summary.blocks import blocks
 from harness.report.verdict_summary.markdown import as_markdown
 from harness.whole_files import telling, write_text_whole
 
-__all__ = ["as_markdown", "blocks", "for_terminal", "show", "write"]
+__all__ = ["as_markdown", "blocks", "show", "write"]
 
 Json = Mapping[str, Any]
 
 
 def show(report: Json, *, as_json: bool) -> None:
     """Print the report, as JSON or as tables for the terminal's width."""
-    from rich.console import Console
-
     if as_json:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:
-        Console(highlight=False).print(for_terminal(blocks(report)))
+        put(blocks(report))
 
 
 def write(report: Json, folder: Path) -> None:

@@ -34,8 +34,10 @@ def blocks(report: Json) -> list[Block]:
 
 def _of_judge(name: str, analysis: Json) -> Iterator[Block]:
     opponent = opponent_of(analysis["against"])
+    # Where the order means nothing, a file has each verdict for both orders: it is one.
+    verdicts = analysis["swaps"]["pairs"] if analysis["symmetric"] else analysis["judgments"]
     facts = (
-        f"{fmt.counted(analysis['judgments'], 'verdict')} on {fmt.counted(analysis['prompts'], 'prompt')}, "
+        f"{fmt.counted(verdicts, 'verdict')} on {fmt.counted(analysis['prompts'], 'prompt')}, "
         f"{fmt.counted(len(analysis['players']), 'player')}, {fmt.share(analysis['unparsed'])} unparsed"
     )
     yield Heading(f"Judge {name}", facts)

@@ -133,7 +133,7 @@ class Asker:
         if verdict is None:
             return None
         if not _keeps_the_protocol(verdict):
-            raise StageError(f"judge '{self.name}' returned {verdict!r:.200}; expected {EXPECTED}")
+            raise _unexpected(self.name, verdict)
         with self.account.ledger.transaction():
             if not isinstance(self.judge, AsksServer):  # a server has booked its replies already
                 self.account.account.spend(
@@ -172,6 +172,15 @@ def _keeps_the_protocol(value: Any) -> bool:
     return is_verdict(value) and not contradiction(value.choice, value.preference, value.fault)
 
 
+def _unexpected(judge: str, value: Any) -> StageError:
+    """What is told of a verdict that keeps to no protocol; a choice that is none is told alone."""
+    if isinstance(value, Verdict) and value.choice not in CHOICES:
+        what = f"Verdict({value.choice!r:.40}); what it says is one of {', '.join(CHOICES)}"
+    else:
+        what = f"{value!r:.200}; expected {EXPECTED}"
+    return StageError(f"judge '{judge}' returned {what}")
+
+
 def _writable(verdict: Verdict) -> Verdict:
     """The verdict without lone surrogates, which a reply's JSON may hold and a UTF-8 file may not."""
     return replace(verdict, reason=well_formed(verdict.reason), raw=well_formed(verdict.raw))
@@ -198,7 +207,7 @@ def combined(judge: Any, name: str, comparisons: Sequence[Comparison], members: 
             with blaming(name, comparison):
                 verdict = judge.combine([voice[place] for voice in voices])
             if not _keeps_the_protocol(verdict):
-                raise StageError(f"judge '{name}' returned {verdict!r:.200}; expected {EXPECTED}")
+                raise _unexpected(name, verdict)
             found[comparison.key] = replace(verdict, prompt_tokens=0, completion_tokens=0, cost_usd=0.0)
         else:
             found[comparison.key] = None
