@@ -126,8 +126,9 @@ def _unlike(recipes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 SHAPING = frozenset({
-    "activation_checkpointing", "bf16", "completion_only_loss", "dropout", "fp16", "learning_rate", "optim",
-    "optim_args", "packing", "padding_free", "per_device_train_batch_size", "gradient_accumulation_steps",
+    "activation_checkpointing", "bf16", "completion_only_loss", "deepspeed", "dropout", "fp16",
+    "learning_rate", "optim", "optim_args", "packing", "padding_free", "per_device_train_batch_size",
+    "gradient_accumulation_steps",
 })  # fmt: skip
 """Training keys that a probe may depend on."""
 

@@ -22,6 +22,7 @@ from harness.errors import DataError, InputError, ModelError, PluginError, Suite
 from harness.modeling.training_settings import KEYS, LORA_PRESETS
 from harness.records import Method, ModelRef, Prompting, from_json, to_json
 from harness.suite import Candidate, Suite, load_suite
+from harness.suite.deepspeed import DeepSpeedKeys, OffloadKeys, ZeroKeys
 from harness.suite.keys import (
     CandidateKeys,
     DataKeys,
@@ -561,7 +562,7 @@ MISTAKES: list[tuple[tuple[str, str] | str, type[InputError], str]] = [
         "launch: {config_file: fsdp.yaml}",
         SuiteError,
         "5:10: launch.config_file: unknown key; "
-        "sharding (FSDP, DeepSpeed) is not supported, processes train data-parallel",
+        "write training.deepspeed for DeepSpeed's ZeRO; there is no FSDP",
     ),
     # the top level
     ("bakend: torch", SuiteError, "5:1: bakend: unknown key; did you mean 'backend'?"),
@@ -1417,6 +1418,9 @@ SECTIONS: dict[str, type[Section]] = {
     "lora": Lora,
     "quantization": Quantization,
     "qlora": Qlora,
+    "deepspeed": DeepSpeedKeys,
+    "zero_optimization": ZeroKeys,
+    "offload_optimizer": OffloadKeys,
     **{name: section for name, section in METHODS.items() if name in OWN_TABLE and section},
 }
 

@@ -22,7 +22,7 @@ from harness.records import Method, ModelRef, Prompting
 class Unsloth:
     """The trl backend over models that Unsloth loads and patches; needs a GPU."""
 
-    training_keys: ClassVar[frozenset[str]] = KEYS - {"dropout"}
+    training_keys: ClassVar[frozenset[str]] = KEYS - {"dropout", "deepspeed"}
     training_values: ClassVar[Mapping[str, frozenset[Any]]] = VALUES
     methods: ClassVar[frozenset[str]] = frozenset({"full", "lora", "rslora", "qlora"})
 

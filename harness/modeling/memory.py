@@ -30,6 +30,7 @@ from harness.modeling.loading import within_positions
 from harness.modeling.methods import prepared_skeleton, quantization
 from harness.modeling.saved_activations import Precision, saved_by_layer
 from harness.modeling.training_settings import ADAPTERS
+from harness.modeling.zero_memory import held_on_device
 from harness.records import Method, ModelRef, Prompting
 
 OUTSIDE = 600_000_000
@@ -52,18 +53,23 @@ of all that is trained (torch's `foreach`)."""
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes. `total` is the peak, less than the sum: gradients grow while activations are given back."""
+    """Bytes. `total` is the peak, less than the sum: gradients grow while activations are given back.
+
+    `host` is what is offloaded from the device, and in none of the others.
+    """
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
     total: int
+    host: int = 0
 
     def __str__(self) -> str:
         parts = ("weights", "gradients", "optimizer", "activations")
         told = ", ".join(f"{part} {fmt.size(getattr(self, part))}" for part in parts)
-        return f"{fmt.size(self.total)} at its peak ({told})"
+        offloaded = f", and {fmt.size(self.host)} on the host" if self.host else ""
+        return f"{fmt.size(self.total)} at its peak ({told}){offloaded}"
 
 
 def estimate(
@@ -106,6 +112,12 @@ def estimate_prepared(
 ) -> MemoryEstimate:
     """`estimate` for a model that is prepared already; its tensors may be on the meta device."""
     compute = computes_in(training.get("bf16"), training.get("fp16", False), device).itemsize
+    if deepspeed := training.get("deepspeed"):
+        held = held_on_device(model, deepspeed, compute, device)
+        # Without autocast: the weights are in the dtype that computes, and so is all between the layers.
+        activations = _activations(model, batch, training, Precision(compute, compute))
+        peak = held.weights + held.optimizer + held.gradients + max(activations, held.stepping)
+        return MemoryEstimate(held.weights, held.gradients, held.optimizer, activations, peak, held.host)
     base = compute if method.name in ADAPTERS else 4
     weights = sum(_weight_bytes(model, method, base))
     trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
@@ -233,8 +245,15 @@ def require_fit(
 
     `training.skip_memory_check: true` lets everything pass.
     """
-    room = available(device) - OUTSIDE
-    if training.get("skip_memory_check") or needed.total <= room:
+    if training.get("skip_memory_check"):
+        return
+    room, on_host = available(device) - OUTSIDE, available(torch.device("cpu")) - OUTSIDE
+    if needed.host > on_host:
+        raise ModelError(
+            f"training would offload about {fmt.size(needed.host)}, the host has {fmt.size(on_host)} for it",
+            fix="choose a smaller base model; or training.skip_memory_check: true to try it",
+        )
+    if needed.total <= room:
         return
     kind = "GPU" if device.type == "cuda" else "host"
     raise ModelError(

@@ -18,7 +18,8 @@ Trainer takes `optim_args`, but hands them to none of the optimizers that the su
 """
 PACKING_KEYS = frozenset({"packing", "padding_free"})
 """Keys of SFTConfig, with its meaning: rows are packed by TRL and not by the torch loop."""
-KEYS = (TORCH_KEYS - NOT_HONOURED.keys()) | PACKING_KEYS
+KEYS = (TORCH_KEYS - NOT_HONOURED.keys()) | PACKING_KEYS | {"deepspeed"}
+INSTALL_DEEPSPEED = "pip install 'sft-harness[deepspeed]'"
 
 
 def require_trl() -> None:

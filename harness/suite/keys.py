@@ -50,7 +50,7 @@ class LaunchKeys(Section):
     num_processes: Count = 1
 
     renamed: ClassVar[Mapping[str, str]] = {
-        "config_file": "sharding (FSDP, DeepSpeed) is not supported, processes train data-parallel",
+        "config_file": "write training.deepspeed for DeepSpeed's ZeRO; there is no FSDP",
         "num_machines": "all processes of a trial run on one machine",
     }
     aliases: ClassVar[Mapping[str, str]] = {"gpus": "num_processes", "num_gpus": "num_processes"}

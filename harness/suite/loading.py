@@ -8,7 +8,7 @@ suites/README.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -177,13 +177,14 @@ class _Loading:
         method = self._method(backend, keys, part("method"), written)
         training = Written(keys.training, written.at("training"))
         generation = Written(keys.generation, written.at("generation"))
+        trained = self._training(backend, method, training)
         return Candidate(
             name=name,
             model=self.model if keys.model is None else read_model(self.reader, part("model")),
             backend=spec,
             method=method,
-            training=self._training(backend, method, training),
-            launch=self._launch(backend, part("launch")),
+            training=trained,
+            launch=self._launch(backend, part("launch"), trained),
             generation=read_generation(self.reader, self._own("generation"), generation, backend),
             evaluators=self.evaluators if keys.evaluators is None else self._evaluators(part("evaluators")),
             judges=self.judges if keys.judges is None else self._judges(part("judges")),
@@ -214,10 +215,12 @@ class _Loading:
         validated = self.data.validation is not None
         return read_training(self.reader, self._own("training"), own, backend, method, validated=validated)
 
-    def _launch(self, backend: Plugin | None, written: Written) -> dict[str, Any]:
+    def _launch(
+        self, backend: Plugin | None, written: Written, training: Mapping[str, Any]
+    ) -> dict[str, Any]:
         if backend is None or not trains(backend):
             return {}
-        return read_launch(self.reader, written, backend)
+        return read_launch(self.reader, written, backend, training)
 
     def _evaluators(self, written: Written) -> tuple[EvaluatorSpec, ...]:
         if written.value == []:

@@ -10,6 +10,7 @@ from harness.modeling.trl_settings import PACKING_KEYS
 from harness.protocols import trait
 from harness.records import Method
 from harness.registry import Plugin
+from harness.suite.deepspeed import check_deepspeed
 from harness.suite.method_settings import LEARNING_RATES
 from harness.suite.methods import declared, trains
 from harness.suite.sections import Reader, Written
@@ -74,6 +75,7 @@ def read_training(
         del merged.values["learning_rate"]  # null: the method's default
     settings = {**_training_defaults(merged.values, method, validated=validated), **merged.values}
     TrainingChecks(reader, merged.values, merged.places, settings, validated=validated).run()
+    check_deepspeed(reader, merged.places, settings, method)
     if method is not None and method.name == "prompt_tuning":
         for key in sorted(PACKING_KEYS & merged.values.keys()):
             if merged.values[key]:

@@ -147,6 +147,7 @@ class Training(Section):
     save_steps: Count | None = None
     packing: bool = False
     padding_free: bool = False
+    deepspeed: dict[str, Any] | None = None
     completion_only_loss: bool = True
     validation_samples: Annotated[int, Field(ge=0)] = 3
     skip_memory_check: bool = False

@@ -27,9 +27,9 @@ from harness.records import Example, ModelRef, from_json
 from harness.store import canonical
 
 SHAPING = frozenset({
-    "activation_checkpointing", "bf16", "completion_only_loss", "fp16", "gradient_accumulation_steps",
-    "optim", "optim_args", "packing", "padding_free", "per_device_train_batch_size",
-    "skip_memory_check",
+    "activation_checkpointing", "bf16", "completion_only_loss", "deepspeed", "fp16",
+    "gradient_accumulation_steps", "optim", "optim_args", "packing", "padding_free",
+    "per_device_train_batch_size", "skip_memory_check",
 })  # fmt: skip
 """Training keys that what is checked here depends on."""
 

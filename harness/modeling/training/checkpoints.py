@@ -72,10 +72,14 @@ class Checkpoints:
 
         Earlier ones stay until the next `save`: the checkpoint that a crash falls back to names them.
         """
+        self.save_best_weights(step, trainable_weights(model))
+
+    def save_best_weights(self, step: int, weights: Tensors) -> None:
+        """`save_best` with the weights at hand."""
         self._folder.mkdir(parents=True, exist_ok=True)
         final = self._best(step)
         partial = final.with_name(final.name + ".partial")
-        save_file(trainable_weights(model), partial)
+        save_file(weights, partial)
         partial.replace(final)
 
     def restore_best(self, step: int, model: nn.Module) -> None:

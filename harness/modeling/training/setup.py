@@ -100,11 +100,7 @@ def set_up(
     make_model = make_model or prepared_model
     compute = computes_in(settings.bf16, settings.fp16, device)
     tokenizer = load_tokenizer(job.model)
-    # Trained weights are kept in float32 even where 16 bits compute: with bfloat16's 8 bits of mantissa an
-    # AdamW update of 1e-5 is lost in rounding, and float16's gradients could not be unscaled. Adapters are
-    # float32 whatever their base, which needs none.
-    weights = compute if job.method.name in ADAPTERS else torch.float32
-    model = make_model(job, settings, tokenizer, device, weights)
+    model = make_model(job, settings, tokenizer, device, weights_dtype(job.method, compute))
 
     def rows(examples: list[Example]) -> Rows:
         only_answers = settings.completion_only_loss
@@ -127,6 +123,16 @@ def set_up(
         samples=held_out[: settings.validation_samples],
         processes=processes,
     )
+
+
+def weights_dtype(method: Method, compute: torch.dtype) -> torch.dtype:
+    """The dtype of the base's weights in a training that computes in `compute`.
+
+    Trained weights are kept in float32 even where 16 bits compute: with bfloat16's 8 bits of mantissa an
+    AdamW update of 1e-5 is lost in rounding, and float16's gradients could not be unscaled. Adapters are
+    float32 whatever their base, which needs none.
+    """
+    return compute if method.name in ADAPTERS else torch.float32
 
 
 def prepared_model(

@@ -19,6 +19,11 @@ from harness.modeling.training_settings import TrainingSettings
 from harness.modeling.trl_settings import PACKING_KEYS
 from harness.modeling.trl_training.rows import PACKING_STRATEGY
 
+_FILLED_IN = dict.fromkeys(
+    ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"), "auto"
+)
+"""Keys of DeepSpeed's configuration that transformers takes from the suite's."""
+
 
 def sft_config(
     settings: TrainingSettings,
@@ -32,13 +37,16 @@ def sft_config(
 ) -> SFTConfig:
     """The config of a training of `total_steps`; `training` holds the keys of packing as well."""
     packing = {key: training[key] for key in PACKING_KEYS}
-    return SFTConfig(
+    deepspeed = training.get("deepspeed")
+    config = SFTConfig(
         output_dir=str(output),
         seed=seed,
         max_steps=total_steps,
         warmup_steps=settings.warmup_length(total_steps, steps_per_epoch),
-        use_cpu=setup.device.type == "cpu",
-        bf16=setup.compute_dtype == torch.bfloat16,
+        # Told to use the CPU, accelerate would leave DeepSpeed out.
+        use_cpu=setup.device.type == "cpu" and not deepspeed,
+        deepspeed={**_FILLED_IN, **deepspeed} if deepspeed else None,
+        bf16=setup.compute_dtype == torch.bfloat16 and not deepspeed,
         fp16=setup.compute_dtype == torch.float16,
         # Already switched on where asked for; a second time would add hooks for reentrant checkpointing.
         activation_checkpointing=False,
@@ -60,3 +68,7 @@ def sft_config(
         **packing,
         **{name: getattr(settings, name) for name in SAME_NAME_AND_MEANING},
     )
+    if deepspeed and setup.compute_dtype == torch.bfloat16:
+        # What `bf16` comes to, which is refused on a CPU unless that is asked for, as it cannot be here.
+        config.mixed_precision = "bf16"
+    return config

@@ -144,10 +144,13 @@ class Journal:
         self.clock("validate")
         # Before the first step nothing is trained yet: as in transformers, that cannot be the best.
         best = state.step > 0 and state.note_validation(line["loss"], self._settings.early_stopping_threshold)
-        keeps = self._settings.load_best_model_at_end and self._setup.processes.first
-        if best and keeps and state.step < self.total_steps:
-            self._best.save_best(state.step, self._setup.model)
+        if best and self._settings.load_best_model_at_end and state.step < self.total_steps:
+            self._keep_weights(state.step)
             self.clock("save")
+
+    def _keep_weights(self, step: int) -> None:
+        if self._setup.processes.first:
+            self._best.save_best(step, self._setup.model)
 
     def checkpoint_is_due(self, step: int) -> bool:
         """Whether to write a checkpoint after this step; the same in every process."""
@@ -188,9 +191,11 @@ class Journal:
         if self.state.interval.targets:
             self._write_log()
         self.state.warn_of_losses()
-        best = self.state.best_step
-        keeps = self._settings.load_best_model_at_end and self._setup.processes.first
-        if keeps and best is not None and best != self.state.step:
+        self._settle(self.state.best_step if self._settings.load_best_model_at_end else None)
+
+    def _settle(self, best: int | None) -> None:
+        """Let the model have the weights of the step `best`; None: those that it has."""
+        if best not in (None, self.state.step) and self._setup.processes.first:
             self._best.restore_best(best, self._setup.model)
 
     def delete_checkpoints(self) -> None:

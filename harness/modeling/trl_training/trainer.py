@@ -67,6 +67,15 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         # SFTTrainer has seeded anew; dropout shall draw what it draws in the torch loop.
         random_state.restore(*drawn)
 
+    @property
+    def stepped(self) -> torch.optim.Optimizer:
+        """The optimizer that was made, without accelerate's wrapper."""
+        optimizer: torch.optim.Optimizer = self.optimizer.optimizer
+        return optimizer
+
+    def close(self) -> None:
+        """Let go of what training needed, after its last use."""
+
     def _send_telemetry(self) -> None:
         """A training tells nobody outside that it runs."""
 
