@@ -25,6 +25,7 @@ from harness.errors import InputError
 from harness.report import render, terminal
 from harness.report.board import build_board, row_warnings
 from harness.report.text import csv_text, markdown, name_of, script_json, visible
+from harness.report.views.provenance import recipes
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -438,6 +439,16 @@ def test_unreadable_and_inconsistent_judges_are_called_so(report: Path, results:
 def test_recipes_mark_what_departs_from_the_rest(report: Path) -> None:
     text = (report / "index.html").read_text()
     assert re.findall(r"<mark>(.*?)</mark>", text) == ["qlora", "full", "freeze", "4", "2e-05", "2e-05"]
+
+
+def test_where_no_value_is_the_most_common_none_departs(results: dict[str, Any]) -> None:
+    for candidate, value in zip(results["candidates"], "aabbccd", strict=False):
+        candidate["backend"] = value
+    (found,) = (values for key, values in recipes(results)["differing"] if key == "backend")
+    assert not any(value["odd"] for value in found)
+    results["candidates"][2]["backend"] = "a"
+    (found,) = (values for key, values in recipes(results)["differing"] if key == "backend")
+    assert [value["odd"] for value in found] == [value["text"] != "a" for value in found]
 
 
 # Markdown, CSV, terminal

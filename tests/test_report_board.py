@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.leaderboard.cautions import board_warnings
 from harness.report.board import all_warnings, build_board
+from harness.report.charts.forest import forest_charts
 from harness.report.views.glance import at_a_glance
 from harness.report.views.scores import neighbours
 from harness.report.whiskers import whiskers
@@ -90,6 +92,10 @@ def test_a_judge_that_is_not_believed_is_marked_where_its_figures_stand(results:
     (place,) = (i for i, column in enumerate(board.columns) if column.doubt)
     assert (board.columns[place].key, board.columns[place].doubt) == ("gpt4", "not believed")
     assert {row.cells[place].verdict for row in board.rows} == {""}
+    (panel,) = (chart for chart in forest_charts(results, board) if "gpt4" in chart.title)
+    assert panel.title == "gpt4 win rate (not believed), against base"
+    assert {row[-1].text for row in panel.figures.rows} == {"not believed"}
+    assert not re.search("[▲▼≈]", panel.svg)
     assert board_warnings(results)[-1] == (
         "Judge gpt4 is not believed: nothing is concluded from its win rates."
     )

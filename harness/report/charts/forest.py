@@ -24,6 +24,7 @@ from harness.report.charts.common import (
     tick_texts,
 )
 from harness.report.text import one_line
+from harness.stats.multiplicity import NO_DIFFERENCE
 from harness.stats.rates import EVEN
 from harness.validity import is_finite
 
@@ -72,7 +73,7 @@ def _bar(row: Row, column: Column) -> _Bar | None:
         return None
     value, low, high = known
     tested = {key: compared.get(key) for key in ("n", "p_value", "p_adjusted")}
-    verdict = str(compared.get("verdict") or "")
+    verdict = column.doubt or str(compared.get("verdict") or "")
     return _Bar(one_line(row.name), value, low, high, verdict, told, tested)
 
 
@@ -102,7 +103,8 @@ def _chart(identity: str, column: Column, bars: list[_Bar], family: int, omitted
     content += svg.text("← worse", _LEFT, 16, class_="note")
     content += svg.text("better →", _RIGHT, 16, "end", "note")
     content += "".join(_row(bar, x, _TOP + _ROW * i) for i, bar in enumerate(bars))
-    title = f"{one_line(column.label)}, against {one_line(column.against)}"
+    doubt = f" ({column.doubt})" if column.doubt else ""
+    title = f"{one_line(column.label)}{doubt}, against {one_line(column.against)}"
     description = "; ".join(f"{b.name} {b.told}, {b.verdict}" for b in bars)
     drawing = svg.picture(identity, title, f"{description}.", (_WIDTH, height), content)
     caption = f"Verdicts after Holm's correction for {fmt.counted(family, 'comparison')} at once."
@@ -146,5 +148,6 @@ def _row(bar: _Bar, x: svg.Scale, y: float) -> str:
     # What cannot be told apart is hollow, for those who do not tell colours apart.
     mark += svg.tag("circle", cx=x(bar.value), cy=y, r=4, class_="hollow" if kind == "level" else None)
     name = svg.text(fitting(bar.name, _LEFT - 14), 4, y + 4, class_="label")
-    value = svg.text(f"{bar.told} {SIGNS.get(bar.verdict, LEVEL)}", _WIDTH - 4, y + 4, "end", "value")
+    sign = LEVEL if bar.verdict == NO_DIFFERENCE else SIGNS.get(bar.verdict, "")
+    value = svg.text(f"{bar.told} {sign}".rstrip(), _WIDTH - 4, y + 4, "end", "value")
     return svg.tag("g", title + name + mark + value, class_=kind)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import format as fmt
@@ -98,9 +99,15 @@ def recipes(results: Json) -> dict[str, Any]:
         if len(set(known)) == 1 and len(known) >= len([c for c in candidates if c["method"]]):
             shared.append((key, known[0]))
         else:
-            usual = max(known, key=known.count)
-            differing.append((key, [{"text": v, "odd": v is not None and v != usual} for v in values]))
+            usual = _usual(known)
+            differing.append((key, [{"text": v, "odd": bool(v and usual and v != usual)} for v in values]))
     return {"names": [c["name"] for c in candidates], "differing": differing, "shared": shared}
+
+
+def _usual(values: Sequence[str]) -> str | None:
+    """The value that most have; None where no single one is the most common."""
+    (first, most), *others = Counter(values).most_common(2)
+    return first if all(count < most for _, count in others) else None
 
 
 def _grouped(keys: Iterable[str]) -> list[str]:
