@@ -1,4 +1,11 @@
-"""Does the judge like longer answers, and who would win if answers were equally long?"""
+"""Does the judge like longer answers, and who would win if answers were equally long?
+
+The second is told by a logistic regression of the worth to the candidate, by quasi-likelihood, on a constant
+for each opponent, +1/2 or -1/2 for standing first or second (where both occur), and tanh(d / s), d being the
+candidate's length minus the opponent's and s the root mean square of d. It is not AlpacaEval's
+length-controlled win rate (Dubois et al. (2024)): that has no term for the order, one for the difficulty of
+each prompt, and parameters that other models' judgments determine.
+"""
 
 from __future__ import annotations
 
@@ -93,16 +100,11 @@ def length_adjusted(
     judgments or in more than 1 - `level` of the resamples: as where fewer than three prompts stand against
     it. The ridge alone would make the rate then.
 
-    The model is a logistic regression of the worth to the candidate, by quasi-likelihood, on a constant for
-    each opponent, +1/2 or -1/2 for standing first or second (where both occur), and tanh(d / s), d being the
-    candidate's length minus the opponent's and s the root mean square of d. `ridge` / 2 times the sum of the
-    squared parameters is taken off. The rate is what this predicts for d = 0, the mean over both orders and
-    over the opponents as often as they occur. The interval is of percentiles over resampled prompts, each
-    refitted by one Newton step, without those that length separates; with fewer than about five prompts not
-    won, or not lost, it is too narrow.
-
-    It is not AlpacaEval's length-controlled win rate (Dubois et al. (2024)): that has no term for the order,
-    one for the difficulty of each prompt, and parameters that other models' judgments determine.
+    The rate is what the model above predicts for answers of one length, the mean over both orders and over
+    the opponents as often as they occur; `ridge` / 2 times the sum of the squared parameters is taken off its
+    likelihood. The interval is of percentiles over resampled prompts, each refitted by one Newton step,
+    without those that length separates; with fewer than about five prompts not won, or not lost, it is too
+    narrow.
 
     Sources: Papke and Wooldridge, Econometric Methods for Fractional Response Variables (1996); Davidson and
     MacKinnon, Bootstrap Testing in Nonlinear Models (1999), for the one step.
@@ -117,11 +119,8 @@ def length_adjusted(
     if separation.among(np.ones((1, n), dtype=np.bool_)).any():
         return UNKNOWN
     found = _fit(design, seen.response, ridge)
-    drawn = _one_step(design, seen.response, seen.prompt, found, ridge, draws, seed)
-    rates = _equal_length_rate(drawn, shares)
-    blocks = resampled_weights(n, draws=draws, seed=seed)
-    rates[np.concatenate([separation.among(weights > 0) for weights in blocks])] = np.nan
-    low, high = percentile_ends(rates, n, level=level)
+    drawn = _one_step(design, seen, separation, found, ridge, draws, seed)
+    low, high = percentile_ends(_equal_length_rate(drawn, shares), n, level=level)
     if np.isnan(low):
         return UNKNOWN
     return Estimate(float(_equal_length_rate(found[None], shares)[0]), float(low), float(high))
@@ -199,8 +198,8 @@ def _fit(design: FloatArray, response: FloatArray, ridge: float) -> FloatArray:
 
 def _one_step(
     design: FloatArray,
-    response: FloatArray,
-    index: IntArray,
+    seen: _Seen,
+    separation: Separation,
     found: FloatArray,
     ridge: float,
     draws: int,
@@ -208,13 +207,14 @@ def _one_step(
 ) -> FloatArray:
     """(draws, p): parameters one Newton step from `found`, for resampled prompts.
 
-    Slope and curvature at `found` are sums over prompts, so that a resample needs no judgment.
+    NaN for those that length separates. Slope and curvature at `found` are sums over prompts, so that a
+    resample needs no judgment.
     """
-    expected = _logistic(design @ found)
-    n, p = int(index.max()) + 1, design.shape[1]
+    expected, index = _logistic(design @ found), seen.prompt
+    n, p = len(separation.apart), design.shape[1]
     slopes, curvatures = np.zeros((n, p)), np.zeros((n, p, p))
     for i in range(p):
-        slopes[:, i] = np.bincount(index, weights=design[:, i] * (response - expected))
+        slopes[:, i] = np.bincount(index, weights=design[:, i] * (seen.response - expected))
         weighted = design[:, i] * expected * (1 - expected)
         for j in range(i + 1):
             curvatures[:, i, j] = curvatures[:, j, i] = np.bincount(index, weights=weighted * design[:, j])
@@ -222,7 +222,9 @@ def _one_step(
     for weights in resampled_weights(n, draws=draws, seed=seed, width=p * p):
         slope = weights @ slopes - ridge * found
         curvature = (weights @ curvatures.reshape(n, -1)).reshape(-1, p, p)
-        steps.append(found + _solve(curvature, slope, ridge))
+        stepped = found + _solve(curvature, slope, ridge)
+        stepped[separation.among(weights > 0)] = np.nan
+        steps.append(stepped)
     return np.concatenate(steps)
 
 
