@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.shared import STORE_OPTION, ending_at_once, speaks_plainly
+
+if TYPE_CHECKING:
+    from harness.pushing.payload import Payload
 
 
 @click.command()
@@ -38,12 +42,10 @@ def push(
     A card that was written into goes as it is, and is refused where it speaks of another seed's weights.
     Takes the token from HF_TOKEN or `hf auth login`, and the server from HF_ENDPOINT.
     """
-    from harness import format as fmt
     from harness.pushing import choose, make_payload, send
     from harness.pushing.endpoint import shown, unsafe
     from harness.pushing.finding import REPORTS
     from harness.pushing.hub_client import check_repo
-    from harness.pushing.payload import lines
     from harness.store import Store
     from harness.whole_files import telling
 
@@ -68,6 +70,14 @@ def push(
         else "a new repository would be public, unless its owner has it otherwise"
     )
     click.echo(f"would push {what} to {where}/{repo}; {kind}")
+    _list(payload)
+
+
+def _list(payload: Payload) -> None:
+    """Print the files that would be sent, and the names of those that would not."""
+    from harness import format as fmt
+    from harness.pushing.payload import lines
+
     rows = list(lines(payload))
     width = max(len(name) for name, *_ in rows)
     for name, size, said in rows:
