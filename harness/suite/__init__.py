@@ -10,6 +10,7 @@ recipes.py             a candidate's training and generation, merged with the su
 training_checks.py     training keys that contradict one another, or that nothing would read
 training_arguments.py  the names of all keys of TrainingArguments, honoured or not
 grids.py               a candidate's grid: each of its points, read as the candidate with the point's keys set
+deepspeed.py           training.deepspeed: what of DeepSpeed's configuration a suite may say
 launch.py              in how many processes a trial is trained
 selection.py           backends, evaluators, judges, seeds
 judging.py             against whom a judge compares, and whom a panel combines
